@@ -1,0 +1,122 @@
+"""Everything this library raises on purpose.
+
+    CrdtSyncError
+    ├── UsageError              the caller broke the contract: mend the call
+    │   ├── UnknownKind         a record kind that no model declares
+    │   ├── UnknownField        a field that the kind does not have
+    │   ├── BadValue            a value that the field refuses
+    │   └── NotFound            no such record, conflict, commit or member here
+    ├── PeerError               the other side broke the protocol: that link ends, the site goes on (L6)
+    │   ├── Malformed           bytes that are not what their place promises
+    │   ├── TooLarge            a length beyond its limit, refused before allocation (L7)
+    │   ├── BadSignature        a signature, hash or chain that does not verify
+    │   └── NotAMember          a peer or author whom the practice does not know
+    ├── EnvironmentFailure      disk, network or machine: mend the surroundings, call again
+    │   ├── StorageFailure      the disk refused, or a file is damaged
+    │   ├── Unreachable         nobody answers at that address
+    │   └── AddressInUse        the port to listen on is taken
+    └── RefusedError            a rule of the practice or of this replica says no
+        ├── WrongPassphrase     the key file does not open
+        ├── DamagedFile         a file of the replica is not what was written
+        ├── AlreadyOpen         another process writes this folder
+        ├── InvitationRefused   a code that is unknown, used, expired or void
+        ├── Undecided           one value is needed, and people have not decided between several
+        ├── SealBroken          sealed bytes do not open: another key, another place, or a changed byte
+        └── Poisoned            a delta that a document cannot take
+
+A message says what happened and what to do next. It never carries the content of a record.
+"""
+
+from __future__ import annotations
+
+
+class CrdtSyncError(Exception):
+    """The root: `except CrdtSyncError` catches all that this library raises on purpose."""
+
+
+class UsageError(CrdtSyncError):
+    """The caller broke the contract."""
+
+
+class UnknownKind(UsageError):
+    """No model declares this record kind."""
+
+
+class UnknownField(UsageError):
+    """The kind has no such field."""
+
+
+class BadValue(UsageError):
+    """The field refuses the value."""
+
+
+class NotFound(UsageError):
+    """There is no such thing at this replica."""
+
+
+class PeerError(CrdtSyncError):
+    """The other side broke the protocol; its link ends and the site goes on (L6)."""
+
+
+class Malformed(PeerError):
+    """Bytes that are not what their place promises."""
+
+
+class TooLarge(PeerError):
+    """A length beyond its limit, refused before anything was allocated (L7)."""
+
+
+class BadSignature(PeerError):
+    """A signature, a hash or a chain that does not verify."""
+
+
+class NotAMember(PeerError):
+    """A peer or an author whom the practice does not know, or knows no longer."""
+
+
+class EnvironmentFailure(CrdtSyncError):
+    """Disk, network or machine."""
+
+
+class StorageFailure(EnvironmentFailure):
+    """The disk refused to read, write or sync."""
+
+
+class Unreachable(EnvironmentFailure):
+    """Nobody answers at that address."""
+
+
+class AddressInUse(EnvironmentFailure):
+    """The port to listen on is taken."""
+
+
+class RefusedError(CrdtSyncError):
+    """A rule of the practice or of this replica says no."""
+
+
+class WrongPassphrase(RefusedError):
+    """The key file does not open with this passphrase."""
+
+
+class DamagedFile(RefusedError):
+    """A file of the replica is not what was written there."""
+
+
+class AlreadyOpen(RefusedError):
+    """Another process writes this folder."""
+
+
+class InvitationRefused(RefusedError):
+    """The code is unknown, used, expired or void."""
+
+
+class Undecided(RefusedError):
+    """One value is needed, and people have not yet decided between several."""
+
+
+class SealBroken(RefusedError):
+    """Sealed bytes do not open: another key, another place, or a changed byte."""
+
+
+class Poisoned(RefusedError):
+    """A delta that a document cannot take; the document must be thrown away (L6)."""

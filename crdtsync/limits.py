@@ -1,0 +1,198 @@
+"""Every bound of the house, named with its unit and its reason (L7)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# --- frames and messages -------------------------------------------------------------------------------------------
+frame_bytes_max: Final = 64 * 1024
+"""One frame on the wire, so that something urgent never waits behind something large."""
+frame_bytes_unauthenticated_max: Final = 4 * 1024
+"""The first frame of somebody we do not know yet."""
+message_bytes_max: Final = 2 * 1024 * 1024
+"""One message, reassembled from its frames."""
+message_depth_max: Final = 8
+"""Nesting of msgpack arrays in a message, header or part."""
+message_items_max: Final = 65_536
+"""Items in one msgpack array."""
+in_flight_bytes_max: Final = 8 * 1024 * 1024
+"""Credit that a receiver gives one peer: sent and not yet stored."""
+frontier_entries_per_message_max: Final = 500
+"""Frontier entries in one message; a frontier takes as many messages as it needs."""
+frontier_entries_max: Final = 100_000
+"""Logs that one frontier names in all: replicas times boots of many years."""
+member_hashes_per_message_max: Final = 1_000
+"""Membership record hashes in one message."""
+keys_per_message_max: Final = 1_000
+"""Wrapped data keys in one message."""
+
+# --- commits --------------------------------------------------------------------------------------------------------
+header_bytes_max: Final = 256 * 1024
+"""A commit's header; large only for a first commit that names a wide frontier."""
+delta_bytes_max: Final = 256 * 1024
+"""One update of one document."""
+inflated_bytes_max: Final = 64 * 1024 * 1024
+"""A part after inflating; the inflater stops there."""
+part_bytes_max: Final = 1024 * 1024
+"""A sealed part; a transaction that needs more is split into fragments."""
+parts_per_commit_max: Final = 4_096
+"""Subjects that one commit touches; a transaction that touches more is split into fragments."""
+changes_per_part_max: Final = 4_096
+"""Records changed in one part."""
+commit_bytes_max: Final = 1536 * 1024
+"""A commit with its parts and signature: it fits one message."""
+commit_bytes_target: Final = 512 * 1024
+"""Where a writer begins the next fragment of a large transaction."""
+dependencies_max: Final = 4_096
+"""Logs that one commit names as seen."""
+dependencies_written_max: Final = 1_500
+"""Logs that a commit of ours names as seen: with `parts_written_max` parts its header keeps within `header_bytes_max`.
+More of them take commits of their own in front."""
+parts_written_max: Final = 1_000
+"""Subjects in one commit of ours, for the same reason; a transaction that touches more is split into fragments."""
+membership_record_bytes_max: Final = 256 * 1024
+"""One membership record: an epoch sealed to some hundred readers."""
+membership_records_max: Final = 100_000
+"""Membership records kept; a practice that has more has been attacked by one of its admins."""
+delta_depth_max: Final = 48
+"""Nesting inside an update: one deeply nested array overflows the stack of the CRDT library."""
+
+# --- queues and batches ---------------------------------------------------------------------------------------------
+inbox_commits_max: Final = 20_000
+"""Commits that wait for what they depend on."""
+inbox_bytes_max: Final = 32 * 1024 * 1024
+"""Bytes of commits that wait for what they depend on."""
+run_commits_max: Final = 512
+"""Commits in one message."""
+run_bytes_target: Final = 256 * 1024
+"""Bytes of commits in one message, unless a single one is larger."""
+batch_commits_max: Final = 1_024
+"""Commits stored with one sync, derived in one transaction."""
+group_commits_max: Final = 64
+"""Local transactions that share one sync."""
+documents_cached_max: Final = 2_000
+"""Open documents kept in memory (11 KiB each)."""
+key_objects_cached_max: Final = 8_192
+"""Wrapped data keys kept in memory for deriving and writing (200 bytes each)."""
+tail_bytes_max: Final = 16 * 1024 * 1024
+"""Commits just stored that are kept in memory for deriving; beyond it they are read back from the log."""
+verified_documents_max: Final = 50_000
+"""Documents that verifying keeps in memory; with more records it goes over the log several times."""
+subjects_replayed_max: Final = 200
+"""Subjects derived again from the whole log in one go, because a key of theirs came late."""
+query_rows_max: Final = 1_000_000
+"""Rows that one question returns."""
+query_seconds_max: Final = 60.0
+"""Time that one question may take."""
+alarms_kept_max: Final = 1_000
+"""Alarms remembered by a running replica."""
+
+# --- network --------------------------------------------------------------------------------------------------------
+handshake_seconds_max: Final = 30.0
+"""From connection to hello."""
+handshakes_at_once_max: Final = 32
+"""Connections that are not yet authenticated."""
+handshake_failures_per_minute_max: Final = 10
+"""Failed handshakes from one address in a minute; beyond it, one handshake at a time from there."""
+idle_seconds_max: Final = 60.0
+"""A link on which nothing is heard for so long ends."""
+ping_interval_s: Final = 15.0
+"""A quiet link is asked whether it lives."""
+dial_backoff_min_s: Final = 0.5
+"""First wait before dialling a peer again."""
+dial_backoff_max_s: Final = 10.0
+"""Longest wait before dialling a peer again."""
+dial_timeout_s: Final = 10.0
+"""One attempt to reach an address."""
+peers_dialled_max: Final = 8
+"""Beyond so many sites, a random few are dialled."""
+feed_stall_s: Final = 10.0
+"""A feed that brings nothing for so long, while another peer has more, moves to that peer."""
+repair_interval_s: Final = 5.0
+"""How often a replica looks for stalled feeds, missing keys and differing digests."""
+
+# --- connections ----------------------------------------------------------------------------------------------------
+link_queue_bytes_max: Final = 64 * 1024 * 1024
+"""Messages posted to one link and not yet sent; a peer that takes so little ends its link."""
+read_bytes_max: Final = 256 * 1024
+"""What is read from a connection at once: many messages for one turn of the event loop."""
+write_bytes_min: Final = 4 * 1024
+"""The smallest write on a slow line, so that something urgent overtakes soon."""
+write_bytes_first: Final = 16 * 1024
+"""The first write on a line whose speed is not known yet."""
+write_bytes_max: Final = 256 * 1024
+"""The largest write on a fast line."""
+write_seconds_target: Final = 0.1
+"""Writes that take longer become smaller, writes that take much less become larger."""
+unsent_bytes_min: Final = 16 * 1024
+"""What the operating system may hold of a slow line's connection without having sent it (TCP_NOTSENT_LOWAT)."""
+unsent_bytes_max: Final = 128 * 1024
+"""The same for a fast line: with 16 KiB bulk over loopback takes three to five times as long."""
+watch_interval_s: Final = 5.0
+"""How often a link looks whether anything was heard, and whether what it sends is taken."""
+closing_seconds_max: Final = 1.0
+"""How long a link that ends waits for its last words to be taken."""
+handshake_grace_s: Final = 2.0
+"""A handshake that is so young, and whose caller has spoken, is not dropped in favour of a newcomer."""
+callers_remembered_max: Final = 1_024
+"""Addresses whose failed handshakes are counted."""
+refusals_kept_max: Final = 100
+"""Refused connections that a listener remembers, for people to look at."""
+accept_backlog_max: Final = 256
+"""Connections that the operating system holds until they are accepted."""
+accept_pause_s: Final = 0.2
+"""The wait before accepting again, when the machine has no file descriptor or memory left for it."""
+
+# --- clocks ---------------------------------------------------------------------------------------------------------
+clock_ahead_ms_max: Final = 5 * 60 * 1000
+"""A stamp further ahead of our own wall clock is not adopted."""
+
+# --- joining --------------------------------------------------------------------------------------------------------
+invitation_seconds: Final = 3_600.0
+"""How long a code is good for, by the inviter's own monotonic clock."""
+invitation_failures_max: Final = 3
+"""Failed attempts that void a code."""
+invitations_open_max: Final = 32
+"""Invitations open at a time."""
+confirm_seconds_max: Final = 600.0
+"""How long a joiner waits for the six digits to be confirmed."""
+
+# --- texts ----------------------------------------------------------------------------------------------------------
+name_characters_max: Final = 200
+"""Names of practices, sites and authors."""
+reason_characters_max: Final = 2_000
+"""The reason given for a transaction."""
+entry_key_characters_max: Final = 500
+"""The key of an entry inside a document."""
+addresses_per_member_max: Final = 16
+"""Addresses that one member publishes."""
+
+# --- gossip ---------------------------------------------------------------------------------------------------------
+have_interval_s: Final = 0.02
+"""What became durable within so long is told in one message: one for every commit would cost as much as the commit."""
+credit_bytes_step: Final = 1024 * 1024
+"""Credit is given back in steps of at least so much."""
+digests_remembered_max: Final = 64
+"""Content digests of recent frontiers, to compare with a peer that is a moment behind."""
+stalled_messages_max: Final = 2_000
+"""Messages of one peer that wait for membership records which are being stored."""
+
+# --- import ---------------------------------------------------------------------------------------------------------
+import_file_bytes_max: Final = 512 * 1024 * 1024
+"""A bundle after inflating; reading stops there."""
+import_resource_bytes_max: Final = 192 * 1024
+"""One resource of a bundle: with its record's other fields it fits one update."""
+import_depth_max: Final = 48
+"""Nesting inside one resource; FHIR's own elements stay below 20."""
+import_batch_records_max: Final = 200
+"""Records that an import writes in one transaction."""
+
+# --- keys -----------------------------------------------------------------------------------------------------------
+certificate_bytes_max: Final = 2 * 1024
+"""A member's TLS certificate; an honest one has some 350 bytes."""
+verify_keys_cached_max: Final = 1_024
+"""Signing keys of others kept ready for verifying."""
+salts_cached_max: Final = 20_000
+"""Subject salts kept in memory (about 150 bytes each)."""
+data_keys_cached_max: Final = 20_000
+"""Opened data keys kept in memory (about 150 bytes each)."""
