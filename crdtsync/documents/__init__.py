@@ -1,0 +1,50 @@
+"""Records and their CRDT documents: the only folder that knows the CRDT library."""
+
+from crdtsync.documents.conflict import FieldConflict
+from crdtsync.documents.delta import check_delta
+from crdtsync.documents.document import Content, Document
+from crdtsync.documents.edits import Edit, EditEntry, EditText, SetField
+from crdtsync.documents.entries import Entries
+from crdtsync.documents.merge import entries, flag_off_wins, flag_on_wins, latest, once, register, status, text
+from crdtsync.documents.projection import Projection, project, table_of
+from crdtsync.documents.reading import conflicts_json, edits_of, fields_json, parse_value, read, subject_of
+from crdtsync.documents.record import Record, UnknownRecord, kinds, model_of
+from crdtsync.documents.schema import Link, Value
+from crdtsync.documents.text import Hunk, Text
+
+__all__ = [
+    "Content",
+    "Document",
+    "Edit",
+    "EditEntry",
+    "EditText",
+    "Entries",
+    "FieldConflict",
+    "Hunk",
+    "Link",
+    "Projection",
+    "Record",
+    "SetField",
+    "Text",
+    "UnknownRecord",
+    "Value",
+    "check_delta",
+    "conflicts_json",
+    "edits_of",
+    "entries",
+    "fields_json",
+    "flag_off_wins",
+    "flag_on_wins",
+    "kinds",
+    "latest",
+    "model_of",
+    "once",
+    "parse_value",
+    "project",
+    "read",
+    "register",
+    "status",
+    "subject_of",
+    "table_of",
+    "text",
+]

@@ -1,0 +1,252 @@
+"""A record's CRDT document: bytes in, bytes out, and nothing of the CRDT library beyond this file.
+
+The raw classes of pycrdt are used, not its Python layer, which doubles the time to load a document; the package is
+pinned to one minor version, and `tests/documents/test_pycrdt_contract.py` shows what is relied on:
+
+- updates applied in causal order give equal documents in any batching; out of order they silently do not (L2);
+- state vectors and update bytes prove nothing; the snapshot, sorted, does (L5);
+- positions in texts are UTF-8 bytes; numbers come back as floats; panics are no `Exception`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn, TypeVar
+
+from pycrdt import _pycrdt as crdt
+
+from crdtsync import limits
+from crdtsync.documents.edits import Edit, EditEntry, EditText, SetField
+from crdtsync.documents.slots import canonical, parse_items, slot_key
+from crdtsync.documents.text import rebase
+from crdtsync.errors import BadValue, Poisoned
+from crdtsync.ids import RecordId
+
+_MAP: Final = "r"
+_TEXT: Final = "t:"
+_WHOLE: Final = b"\x00"
+_DOMAIN: Final = "crdtsync/fingerprint/1"
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """All that a document says: slots by key, and non-empty texts by field."""
+
+    slots: Mapping[str, str]
+    texts: Mapping[str, str]
+
+
+class Document:
+    """One record's document. Single-threaded: load, use and drop it in one thread.
+
+    After Poisoned, and after an exception out of `write`, the object is broken for good (the library has no rollback):
+    throw it away and load the last good state (L6).
+    """
+
+    __slots__ = ("_content", "_doc", "_map")
+
+    def __init__(self, client: int, state: bytes = b"") -> None:
+        """An empty document, or the one whose `state` was kept. `client` is the id that writes here: `ids.client_id`.
+
+        Raises Poisoned when the state is not one.
+        """
+        self._content: Content | None = None
+        self._doc: crdt.Doc | None = crdt.Doc(client, None, None)
+        self._map: crdt.Map | None = None
+        self._guarded(lambda doc: self._load(doc, state))
+
+    def _load(self, doc: crdt.Doc, state: bytes) -> None:
+        transaction = doc.create_transaction()
+        try:
+            self._map = doc.get_or_insert_map(transaction, _MAP)
+            if state:
+                doc.apply_update(transaction, state)
+        finally:
+            transaction.drop()
+
+    def apply(self, delta: bytes) -> None:
+        """Apply a delta that passed `check_delta`. Deltas come in causal order (L2), in any batching.
+
+        Raises Poisoned when the library cannot take it; then this document is broken.
+        """
+        self._content = None
+        self._guarded(lambda doc: _apply(doc, delta))
+
+    def state(self) -> bytes:
+        """The whole document, to be kept. Equal documents may have different bytes."""
+        return self._guarded(_state)
+
+    def content(self) -> Content:
+        """What the document says now."""
+        if self._content is None:
+            self._content = self._guarded(self._read)
+        return self._content
+
+    def fingerprint(self, kind: str, record: RecordId) -> bytes:
+        """32 bytes that are equal exactly when two documents hold the same writes and say the same (L5)."""
+        content = self.content()
+        deletes, clocks = parse_snapshot(self._guarded(lambda doc: crdt.Snapshot.from_doc(doc).encode()))
+        whole = [_DOMAIN, kind, record, deletes, clocks, content.slots, content.texts]
+        return hashlib.sha256(canonical(whole).encode()).digest()
+
+    def write(self, *, tag: str, sequence: int, stamp: int, edits: Sequence[Edit]) -> bytes:
+        """Make edits as commit `sequence` of the log that `tag` stands for; the delta, b"" when nothing changed.
+
+        What was seen is overwritten, what was not stays beside it. Raises BadValue when one record's change is larger
+        than `limits.delta_bytes_max`; then, as after any exception here, this document is broken.
+        """
+        content = self.content()
+        slots, texts = dict(content.slots), dict(content.texts)
+        updates: list[bytes] = []
+
+        def make(doc: crdt.Doc) -> None:
+            subscription = doc.observe(lambda event: updates.append(event.update))
+            transaction = doc.create_transaction()
+            try:
+                for edit in edits:
+                    if isinstance(edit, EditText):
+                        _write_text(doc, transaction, edit, texts)
+                    else:
+                        self._write_slot(transaction, edit, slots, tag, [sequence, stamp])
+            finally:
+                transaction.drop()
+                subscription.drop()
+
+        self._guarded(make)
+        self._content = Content(slots, {field: text for field, text in texts.items() if text})
+        delta = updates[0] if updates else b""
+        if len(delta) > limits.delta_bytes_max:
+            self._doc = None
+            raise BadValue(
+                f"one change of one record takes {len(delta)} bytes, at most {limits.delta_bytes_max} are allowed: "
+                "split it into several, or keep the content as a file"
+            )
+        return delta
+
+    def _write_slot(
+        self, transaction: crdt.Transaction, edit: SetField | EditEntry, slots: dict[str, str], tag: str, at: list[int]
+    ) -> None:
+        assert self._map is not None
+        own = slot_key(edit.field, tag, edit.key if isinstance(edit, EditEntry) else None)
+        item = [*at, edit.value] if edit.group_seen is None else [*at, edit.value, list(edit.group_seen)]
+        raw = canonical([*_unseen(slots.get(own), edit.seen.get(own)), item])
+        for slot, seen in edit.seen.items():
+            if slot != own and slots.get(slot) == seen:
+                self._map.remove(transaction, slot)
+                del slots[slot]
+        self._map.insert(transaction, own, raw)
+        slots[own] = raw
+
+    def _read(self, doc: crdt.Doc) -> Content:
+        assert self._map is not None
+        transaction = doc.create_transaction()
+        try:
+            slots = json.loads(self._map.to_json(transaction))
+            roots = doc.roots(transaction)
+            texts = {}
+            for name in roots if len(roots) > 1 else ():
+                if name.startswith(_TEXT):
+                    text = doc.get_or_insert_text(transaction, name).get_string(transaction)
+                    if text:
+                        texts[name[len(_TEXT) :]] = text
+        finally:
+            transaction.drop()
+        for slot, raw in slots.items():
+            if type(raw) is not str:  # nobody of this house writes it; kept, and never shown
+                slots[slot] = canonical(raw)
+        return Content(slots, texts)
+
+    def _guarded(self, act: Callable[[crdt.Doc], R]) -> R:
+        """Run the library. Its panics derive from BaseException; whatever it raises breaks this document (L6)."""
+        doc = self._doc
+        if doc is None:
+            raise Poisoned("this document is broken by an earlier delta; load the last good state")
+        try:
+            return act(doc)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            self._break(error)
+
+    def _break(self, error: BaseException) -> NoReturn:
+        self._doc = self._map = self._content = None
+        raise Poisoned(f"the document cannot take this: {type(error).__name__}; load the last good state") from None
+
+
+def _apply(doc: crdt.Doc, delta: bytes) -> None:
+    transaction = doc.create_transaction()
+    try:
+        doc.apply_update(transaction, delta)
+    finally:
+        transaction.drop()
+
+
+def _state(doc: crdt.Doc) -> bytes:
+    transaction = doc.create_transaction()
+    try:
+        return doc.get_update(transaction, _WHOLE)
+    finally:
+        transaction.drop()
+
+
+def _unseen(now: str | None, seen: str | None) -> list[list[Any]]:
+    """The items of the own slot that the writer had not seen: another transaction of this log came in between."""
+    if now is None or now == seen:
+        return []
+    known = {canonical(item) for item in parse_items(seen) or ()} if seen is not None else set()
+    return [item for item in parse_items(now) or () if canonical(item) not in known]
+
+
+def _write_text(doc: crdt.Doc, transaction: crdt.Transaction, edit: EditText, texts: dict[str, str]) -> None:
+    text = doc.get_or_insert_text(transaction, _TEXT + edit.field)
+    current = texts.get(edit.field, "")
+    hunks = edit.hunks if current == edit.base else rebase(edit.hunks, edit.base, current)
+    for start, end, insert in reversed(hunks):
+        at = len(current[:start].encode())
+        if end > start:
+            text.remove_range(transaction, at, len(current[start:end].encode()))
+        if insert:
+            text.insert(transaction, at, insert)
+        current = current[:start] + insert + current[end:]
+    texts[edit.field] = current
+
+
+def parse_snapshot(data: bytes) -> tuple[list[Any], list[Any]]:
+    """A snapshot as sorted lists: `[client, [[clock, length] ...]]` of what is deleted, and `[client, clock]`.
+
+    The library writes them in the order of a hash map and may split a deleted range; neither says anything.
+    """
+    numbers = _numbers(data)
+    take = iter(numbers).__next__
+    deletes: list[Any] = []
+    for _ in range(take()):
+        client = take()
+        ranges = sorted([take(), take()] for _ in range(take()))
+        merged: list[list[int]] = []
+        for clock, length in ranges:
+            if merged and clock <= merged[-1][0] + merged[-1][1]:
+                merged[-1][1] = max(merged[-1][1], clock + length - merged[-1][0])
+            else:
+                merged.append([clock, length])
+        if merged:
+            deletes.append([client, merged])
+    clocks = [[take(), take()] for _ in range(take())]
+    return sorted(deletes), sorted(clocks)
+
+
+def _numbers(data: bytes) -> list[int]:
+    numbers = []
+    value = shift = 0
+    for byte in data:
+        value |= (byte & 127) << shift
+        if byte > 127:
+            shift += 7
+        else:
+            numbers.append(value)
+            value = shift = 0
+    return numbers

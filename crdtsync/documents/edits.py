@@ -1,0 +1,47 @@
+"""Edits: what a transaction wants of a document, with what it had seen. Plain values that can be pickled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from crdtsync.documents.text import Hunk
+
+
+@dataclass(frozen=True, slots=True)
+class SetField:
+    """Set a field to a JSON value; None clears it.
+
+    `seen` are the field's slots as the writer read them: what still stands as it was read is overwritten, the rest
+    stays beside the new value. `group_seen` are the commits of the field's group that were seen, for fields that are
+    declared with one.
+    """
+
+    field: str
+    value: Any
+    seen: Mapping[str, str]
+    group_seen: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EditEntry:
+    """Set one entry of an `entries` field to a JSON value; None removes it. `seen` are the entry's slots as read."""
+
+    field: str
+    key: str
+    value: Any
+    seen: Mapping[str, str]
+    group_seen: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EditText:
+    """Change a text by hunks that are counted in characters of `base`, the text as the writer read it."""
+
+    field: str
+    base: str
+    hunks: tuple[Hunk, ...]
+
+
+Edit = SetField | EditEntry | EditText

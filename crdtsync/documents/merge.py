@@ -1,0 +1,211 @@
+"""Merge rules: what a field does when two sites wrote it unseen.
+
+A write beats what it has seen, whatever the clocks say; that happens in `document.py`. What reaches this page are the
+*survivors*: writes that did not see each other. Every function here is pure, and its answer follows from the survivors
+alone, so every site shows the same value and the same conflict (L5).
+
+| rule            | one value is shown                              | conflict when                                |
+|-----------------|--------------------------------------------------|----------------------------------------------|
+| `register`      | the cautious one, else the newest                | values differ                                |
+| `latest`        | the newest, by hybrid time                       | never                                        |
+| `once`          | the newest                                       | values differ (high)                         |
+| `entries`       | per entry: as register; an entry beats a removal | values of one entry differ, or edit | removal |
+| `flag_on_wins`  | true if any is true                              | never                                        |
+| `flag_off_wins` | true if all are true                             | never                                        |
+| `status`        | the join in the declared order                   | there is no join                             |
+| `text`          | the text, woven together by the CRDT             | never                                        |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple
+
+from pydantic.fields import FieldInfo
+
+from crdtsync.documents.slots import Item, canonical
+from crdtsync.errors import UsageError
+
+Severity = Literal["high", "medium", "low"]
+RuleName = Literal["register", "latest", "once", "entries", "flag_on_wins", "flag_off_wins", "status", "text"]
+
+_UNSET: Final[Any] = object()
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A field's merge rule, as declared. `cautious` is compared as JSON; `groups` only where a rule has conflicts."""
+
+    name: RuleName
+    severity: Severity = "medium"
+    group: str | None = None
+    cautious: Any = _UNSET
+    order: Order | None = None
+    by_value: bool = False
+
+    @property
+    def has_cautious(self) -> bool:
+        """Whether a cautious value was declared."""
+        return self.cautious is not _UNSET
+
+
+class Survivor(NamedTuple):
+    """A distinct surviving value with all commits that wrote it; `commit` and `stamp` are those of the newest."""
+
+    value: Any
+    text: str
+    commit: str
+    stamp: int
+    items: tuple[Item, ...]
+
+
+class Outcome(NamedTuple):
+    """What a reader shows first, and the values between which people must decide (empty: decided)."""
+
+    shown: Any
+    undecided: tuple[Survivor, ...]
+
+
+class Order:
+    """A declared partial order of states. `Order("draft<active<done", "cancelled")`: chains, joined by equal names."""
+
+    def __init__(self, *chains: str) -> None:
+        above: dict[str, set[str]] = {}
+        for chain in chains:
+            names = [name.strip() for name in chain.split("<")]
+            if not all(names):
+                raise UsageError("a status order is written like 'draft<active', with a name on each side of <")
+            for index, name in enumerate(names):
+                above.setdefault(name, {name}).update(names[index:])
+        for _ in above:
+            for upper in above.values():
+                upper.update(*(above[other] for other in tuple(upper)))
+        if any(a != b and a in above[b] and b in above[a] for a in above for b in above):
+            raise UsageError("a status order must not lead back to where it began")
+        self._above: Final = {name: frozenset(upper) for name, upper in above.items()}
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All declared states."""
+        return frozenset(self._above)
+
+    def join(self, values: Sequence[Any]) -> str | None:
+        """The least state at or above all values, or None when there is none or a value is not declared."""
+        common: frozenset[str] | None = None
+        for value in values:
+            upper = self._above.get(value) if type(value) is str else None
+            if upper is None:
+                return None
+            common = upper if common is None else common & upper
+        for name in common or ():
+            if common is not None and common <= self._above[name]:
+                return name
+        return None
+
+
+# --- what a class body says ----------------------------------------------------------------------------------------
+
+
+def _field(rule: Rule, **arguments: Any) -> Any:
+    info = FieldInfo(**arguments)
+    info.metadata.append(rule)
+    return info
+
+
+def register(*, severity: Severity = "medium", group: str | None = None, cautious: Any = _UNSET) -> Any:
+    """A multi-value register, the default rule: unseen values stay side by side and are a conflict for a person.
+
+    `cautious` is the value that readers show, and that code which needs one gets, while it is among the values.
+    Fields with one `group` belong together: unseen writes to two of them are a conflict too.
+    """
+    return _field(Rule("register", severity, group, cautious), default=None)
+
+
+def latest() -> Any:
+    """The later write wins, by hybrid time: only for what harms nobody. Refused in clinical and billing kinds."""
+    return _field(Rule("latest", "low"), default=None)
+
+
+def once(*, severity: Severity = "high") -> Any:
+    """Written once and never changed. Equal unseen values are one; different ones are both kept, as a conflict."""
+    return _field(Rule("once", severity), default=None)
+
+
+def entries(*, by_value: bool = False, severity: Severity = "medium") -> Any:
+    """A set of small entries, declared as `Entries[T]`: adding survives, removing must have seen the entry.
+
+    `by_value`: an entry is its value (a phone number), so adding it twice is adding it once. Else each has a key of
+    its own and can be changed; a change beside an unseen removal keeps the entry and is a conflict.
+    """
+    from crdtsync.documents.entries import Entries
+
+    return _field(Rule("entries", severity, by_value=by_value), default_factory=Entries)
+
+
+def flag_on_wins() -> Any:
+    """True as long as any unseen write says so: for hazards. False when nothing is set."""
+    return _field(Rule("flag_on_wins", "low"), default=False)
+
+
+def flag_off_wins() -> Any:
+    """True only if every unseen write says so: for permissions and consents. False when nothing is set."""
+    return _field(Rule("flag_off_wins", "low"), default=False)
+
+
+def status(*order: str, severity: Severity = "medium", group: str | None = None, cautious: Any = _UNSET) -> Any:
+    """A state in a declared partial order: `status("draft<active<completed", "cancelled")`.
+
+    Unseen values become their join where it exists (draft and active: active), else they are a conflict.
+    """
+    return _field(Rule("status", severity, group, cautious, Order(*order)), default=None)
+
+
+def text() -> Any:
+    """Co-edited text, declared as `Text`: what two people type unseen is woven together, never lost."""
+    from crdtsync.documents.text import Text
+
+    return _field(Rule("text", "low"), default_factory=Text)
+
+
+# --- what survivors come to -----------------------------------------------------------------------------------------
+
+
+def survivors(items: Sequence[Item]) -> list[Survivor]:
+    """Distinct values, newest first (by stamp, then tag): equal values of different logs are one."""
+    ranked = sorted(items, key=lambda item: (-item.stamp, item.tag, -item.sequence))
+    groups: dict[str, list[Item]] = {}
+    for item in ranked:
+        groups.setdefault(canonical(item.value), []).append(item)
+    return [
+        Survivor(same[0].value, written, same[0].commit, same[0].stamp, tuple(same)) for written, same in groups.items()
+    ]
+
+
+def decide(rule: Rule, items: Sequence[Item]) -> Outcome:
+    """What the rule makes of one field's (or one entry's) surviving writes; there is at least one."""
+    if rule.name == "latest":
+        newest = max(items, key=lambda item: (item.stamp, item.tag, item.sequence))
+        return Outcome(newest.value, ())
+    if rule.name == "flag_on_wins":
+        return Outcome(any(item.value is True for item in items), ())
+    if rule.name == "flag_off_wins":
+        return Outcome(all(item.value is True for item in items), ())
+    distinct = survivors(items)
+    if len(distinct) == 1:
+        return Outcome(distinct[0].value, ())
+    if rule.order is not None:
+        joined = rule.order.join([survivor.value for survivor in distinct])
+        if joined is not None:
+            return Outcome(joined, ())
+    ranked = tuple(sorted(distinct, key=lambda survivor: _rank(rule, survivor)))
+    if rule.by_value:
+        return Outcome(ranked[0].value, ())
+    return Outcome(ranked[0].value, ranked)
+
+
+def _rank(rule: Rule, survivor: Survivor) -> int:
+    """The cautious value first, what somebody removed last; the order by time stays otherwise."""
+    if survivor.value is None:
+        return 2
+    return 0 if rule.has_cautious and canonical(rule.cautious) == survivor.text else 1

@@ -1,0 +1,38 @@
+"""Invoices, as long as they are drafts."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any, ClassVar, Literal
+
+from crdtsync.documents import Entries, Link, Record, Value, entries, once, register, status
+
+InvoiceStatus = Literal["draft", "ready", "issued", "balanced", "cancelled"]
+
+
+class InvoiceLine(Value):
+    """One service. Money is whole cents."""
+
+    code: str | None = None
+    text: str | None = None
+    count: int | None = None
+    factor: float | None = None
+    amount_cents: int | None = None
+    reason: str | None = None
+    date: datetime.date | None = None
+
+
+class Invoice(Record, kind="invoice"):
+    """A bill (FHIR Invoice). Its number comes from the holder of its series, and its content freezes when issued."""
+
+    billing: ClassVar[bool] = True
+    indexes: ClassVar[tuple[str, ...]] = ("number",)
+
+    patient: Link | None = once()
+    recipient: str | None = register()
+    lines: Entries[InvoiceLine] = entries()
+    status: InvoiceStatus | None = status("draft<ready<issued<balanced", "cancelled", severity="high")
+    series: str | None = register()
+    number: str | None = once()
+    issued_content: Any = once()
+    cancels: Link | None = once()

@@ -1,0 +1,129 @@
+import random
+
+import pytest
+
+from crdtsync import limits
+from crdtsync.documents import Document, EditEntry, EditText, SetField, check_delta
+from crdtsync.documents.text import Hunk
+from crdtsync.errors import Poisoned
+
+CLIENT = 2**53 - 1
+OTHER = 12_345_678_901
+
+
+def bomb(depth: int, client: int = 7) -> bytes:
+    """A well-formed update that sets key `x` of the map to arrays nested `depth` deep."""
+    return bytes([1, 1, client, 0, 40, 1, 1, ord("r"), 1, ord("x"), 1]) + bytes([117, 1]) * depth + bytes([126, 0])
+
+
+def honest() -> list[bytes]:
+    """Deltas of many shapes by one writer, beside another one."""
+    mine, other = Document(CLIENT), Document(OTHER)
+    deltas = []
+    rng = random.Random(7)
+    for step in range(60):
+        for document, tag in ((mine, "mineaaaa"), (other, "otheraaa")):
+            content = document.content()
+            field = f"field_{rng.randrange(3)}"
+            seen = {slot: raw for slot, raw in content.slots.items() if slot.startswith(field + "/")}
+            value = rng.choice(["ü" * 200, "u" * 100, "v" * 300, step, None, {"a": [1, 2]}])
+            base = content.texts.get("note", "")
+            at = rng.randrange(len(base) + 1)
+            hunks = (Hunk(at, min(len(base), at + rng.randrange(3)), rng.choice(["", "😀", "uvüuv" * 50])),)
+            edits = [SetField(field, value, seen), EditText("note", base, hunks)]
+            delta = document.write(tag=tag, sequence=step + 1, stamp=step, edits=edits)
+            (other if document is mine else mine).apply(delta)
+            if document is mine:
+                deltas.append(delta)
+    assert mine.content() == other.content()
+    return deltas
+
+
+def test_what_documents_write_passes() -> None:
+    for delta in honest():
+        check_delta(delta, CLIENT)
+
+
+def test_long_keys_and_values_pass() -> None:
+    document = Document(CLIENT)
+    edits = [EditEntry("lines", "ü" * 500, "v" * 70_000, {}), SetField("f", "u" * 200, {})]
+    check_delta(document.write(tag="mineaaaa", sequence=1, stamp=1, edits=edits), CLIENT)
+
+
+def test_another_writers_client_id_is_refused() -> None:
+    for delta in honest():
+        with pytest.raises(Poisoned, match="another writer"):
+            check_delta(delta, OTHER)
+
+
+def test_every_cut_is_refused() -> None:
+    delta = honest()[0]
+    for length in range(len(delta)):
+        with pytest.raises(Poisoned):
+            check_delta(delta[:length], CLIENT)
+    with pytest.raises(Poisoned, match="behind its end"):
+        check_delta(delta + b"\x00", CLIENT)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 48, 49, 100_000])
+def test_nested_values_are_refused_at_any_depth(depth: int) -> None:
+    with pytest.raises(Poisoned):
+        check_delta(bomb(depth), 7)
+
+
+def test_size_is_bounded() -> None:
+    with pytest.raises(Poisoned, match="at most"):
+        check_delta(bytes(limits.delta_bytes_max + 1), 7)
+
+
+@pytest.mark.parametrize(
+    ("delta", "reason"),
+    [
+        (b"", "middle"),
+        (bytes([2, 1, 7, 0]), "several"),
+        (bytes([1, 0, 7, 0, 0]), "no structs"),
+        (bytes([1, 1, 7, 0, 10, 5, 0]), "root|place|middle|content|nests"),
+        (bytes([1, 1, 7, 0, 0, 0, 0]), "nothing"),
+        (bytes([1, 1, 7, 0, 0x21, 1, 1, ord("r"), 1, ord("x"), 0, 0]), "nothing"),
+        (bytes([1, 1, 7, 0, 0x04, 1, 1, ord("r"), 1, ord("x"), 0]), "root"),
+        (bytes([1, 1, 7, 0, 0x04, 0, 7, 0, 1, ord("x"), 0]), "nests"),
+        (bytes([1, 1, 7, 0, 0x27, 1, 1, ord("r"), 1, ord("x"), 1, 0]), "content"),
+        (bytes([1, 1, 7, 0, 40, 1, 1, ord("r"), 1, ord("x"), 1, 126, 0]), "value"),
+        (bytes([1, 1, 7, 0, 0x04, 1, 3]) + b"t:a" + bytes([1, 0xFF, 0]), "UTF-8"),
+        (bytes([1, 1, 7]) + bytes([0xFF] * 7 + [0x7F]) + bytes([0, 1, 0]), "clocks"),
+        (bytes([1, 255, 255, 255, 255, 15, 7, 0, 0]), "nothing|middle"),
+        (bytes([0, 1, 7, 1, 3, 0]), "nothing"),
+        (bytes([0, 1, 7, 1]) + bytes([0xFF] * 7 + [0x7F]) + bytes([1]), "clocks"),
+        (bytes([0, 255, 255, 255, 255, 15]), "middle"),
+        (bytes([0x80] * 20), "several"),
+        (bytes([0] + [0x80] * 20), "does not end"),
+    ],
+)
+def test_what_no_document_writes_is_refused(delta: bytes, reason: str) -> None:
+    with pytest.raises(Poisoned, match=reason):
+        check_delta(delta, 7)
+
+
+def test_damaged_deltas_that_pass_the_gate_never_panic() -> None:
+    """What passes is applied, or refused by an error; a panic's name would stand in the message."""
+    rng = random.Random(11)
+    deltas = honest()
+    passed = 0
+    for _ in range(2_000):
+        damaged = bytearray(rng.choice(deltas))
+        for _ in range(rng.randrange(1, 4)):
+            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+        try:
+            check_delta(bytes(damaged), CLIENT)
+        except Poisoned:
+            continue
+        passed += 1
+        document = Document(5)
+        try:
+            document.apply(bytes(damaged))
+            document.content()
+            document.fingerprint("kind", "record")  # type: ignore[arg-type]  # any text does
+            Document(6, document.state()).content()
+        except Poisoned as error:
+            assert "Panic" not in str(error)
+    assert passed > 100

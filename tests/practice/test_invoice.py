@@ -1,0 +1,25 @@
+from typing import Any
+
+import pytest
+
+from crdtsync.documents import Entries
+from crdtsync.errors import BadValue
+from crdtsync.practice import Invoice, InvoiceLine
+
+
+def test_lines_of_two_sites_add_up_in_order(apart: Any) -> None:
+    first = InvoiceLine(code="1", amount_cents=1072)
+    made = Invoice(lines=Entries([first]), status="draft")
+    found = apart(made, {"lines": [first, InvoiceLine(code="5", amount_cents=466)]}, {"status": "ready"})
+    assert [line.amount_cents for line in found.lines] == [1072, 466]
+    assert (found.status, found.conflicts) == ("ready", {})
+
+
+def test_money_is_whole_cents() -> None:
+    with pytest.raises(BadValue, match="integer"):
+        Invoice().assign("lines", [{"code": "1", "amount_cents": 10.5}])
+
+
+def test_two_numbers_are_a_conflict(apart: Any) -> None:
+    found = apart(Invoice(), {"number": "R1-1"}, {"number": "R2-1"})
+    assert sorted(found.conflicts["number"]) == ["R1-1", "R2-1"]
