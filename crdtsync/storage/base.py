@@ -1,0 +1,191 @@
+"""The `Store` contract: what a replica asks of its disk.
+
+A store has three parts that are written in this order (L1): wrapped data keys, the log, the view. Keys and log are
+synced to disk when the call that wrote them returns. The view is derived from the log (L8): it may lose its newest
+transactions in a power cut, never the order of them, and says up to which arrival it was derived.
+
+All methods are synchronous and are called from one thread, the store's; `storage.worker` gives them a thread of their
+own. `storage.memory` and `storage.sqlite` pass one conformance suite, `crdtsync.testing.stores`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from crdtsync.ids import DataKeyId, Head, LogId, MemberHash, RecordId
+from crdtsync.replication.commit import Commit
+from crdtsync.replication.stored import KeyObject, LogHead, StoredCommit
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """A record's document as the view keeps it. `damaged` says why it cannot be shown whole, else is empty (L6)."""
+
+    kind: str
+    record: RecordId
+    subject: str
+    state: bytes
+    fingerprint: bytes
+    damaged: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredConflict:
+    """A conflict as the view keeps it: found by documents alone, equal at every site, so `id` is equal too.
+
+    `body` is JSON: {"severity", "records": [id …], "field", "values": [{"value", "commit", "stamp"} …]}.
+    """
+
+    id: str
+    kind: str
+    record: RecordId
+    severity: str
+    body: str
+    detected_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ViewChange:
+    """All that one record's new state changes in the view; one is written per record and derived batch.
+
+    `row` holds the columns of the kind's table (None for a kind that no model declares), `words` the text to search.
+    `arrival` is the arrival of the last commit that changed the record.
+    """
+
+    document: StoredDocument
+    row: Mapping[str, Any] | None
+    words: str
+    conflicts: Sequence[StoredConflict]
+    arrival: int
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpec:
+    """A kind's table: column name to SQLite type, in order; `indexes` name columns that get an index.
+
+    Every table has the columns `id TEXT PRIMARY KEY` first; a table that lacks columns gets them added.
+    """
+
+    kind: str
+    columns: Mapping[str, str]
+    indexes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ViewState:
+    """What the view was derived from and what it sums up to (L5).
+
+    `digest` is the order-free sum of all fingerprints modulo 2**256, 32 bytes big-endian; `records` their number.
+    """
+
+    head: LogHead
+    digest: bytes
+    records: int
+
+
+class Store(Protocol):
+    """Durable state of one replica. Raises StorageFailure when the disk refuses; after that every call raises it (a
+    failed sync is never retried)."""
+
+    def close(self) -> None:
+        """Give files and locks back. Idempotent."""
+
+    # -- small values of this replica alone: never replicated -------------------------------------------------------
+
+    def meta(self, name: str) -> bytes | None:
+        """A small value, or None."""
+
+    def set_meta(self, values: Mapping[str, bytes | None]) -> None:
+        """Write small values in one synced transaction; None removes."""
+
+    # -- membership records: synced when the call returns ------------------------------------------------------------
+
+    def add_members(self, records: Sequence[tuple[MemberHash, bytes]]) -> None:
+        """Keep membership records for ever, in the order given (parents first). Ones already kept are skipped."""
+
+    def members(self) -> list[bytes]:
+        """All membership records, in the order in which they were added."""
+
+    # -- wrapped data keys: synced when the call returns ---------------------------------------------------------------
+
+    def put_keys(self, keys: Sequence[KeyObject]) -> None:
+        """Keep wrapped data keys. Ones already kept are skipped."""
+
+    def keys(self, ids: Iterable[DataKeyId]) -> dict[DataKeyId, KeyObject]:
+        """Those of the named keys that are here."""
+
+    def key_of_subject(self, subject: str) -> list[KeyObject]:
+        """All keys of a subject, by id."""
+
+    def erase_keys(self, ids: Iterable[DataKeyId]) -> None:
+        """Destroy keys so that no byte of them stays in a file."""
+
+    # -- the log: synced when the call returns -------------------------------------------------------------------------
+
+    def append(self, commits: Sequence[tuple[Commit, bool]], arrived_ms: int) -> LogHead:
+        """Append commits in a causal order, all or none; the flag is `checked`. Returns the new head of the log."""
+
+    def log_head(self) -> LogHead:
+        """How far the log goes."""
+
+    def frontier(self) -> dict[LogId, Head]:
+        """Per log the last commit that is here."""
+
+    def arrivals(self, after: int, commits_max: int, bytes_max: int) -> list[StoredCommit]:
+        """Commits in order of arrival, beginning behind `after`; at least one if there is one."""
+
+    def feeds(self, cursors: Mapping[LogId, int], commits_max: int, bytes_max: int) -> list[StoredCommit]:
+        """Commits of the named logs, each from its cursor's sequence on, merged in order of arrival; at least one if
+        there is one, and never one behind a commit of these logs that was left out."""
+
+    def commit(self, log: LogId, sequence: int) -> StoredCommit | None:
+        """One commit."""
+
+    def backlog(self, cursors: Mapping[LogId, int]) -> tuple[int, int]:
+        """Number and bytes of the commits that `feeds` would give without limits."""
+
+    # -- the view: derived, one transaction per batch (L2, L8) ---------------------------------------------------------
+
+    def declare_tables(self, tables: Sequence[TableSpec]) -> bool:
+        """Create missing tables, columns and indexes. True when something was added to a view that holds documents."""
+
+    def view_state(self) -> ViewState:
+        """What the view was derived from. A view that is no prefix of the log is empty when this returns (L1)."""
+
+    def document(self, kind: str, record: RecordId) -> StoredDocument | None:
+        """One document as last derived (also within a batch that was begun)."""
+
+    def documents_of(self, record: RecordId) -> list[StoredDocument]:
+        """All documents under this id: one, unless two kinds claim one id."""
+
+    def documents(self, kind: str | None, after: tuple[str, str], limit: int) -> list[StoredDocument]:
+        """Documents in order of (kind, record), beginning behind `after`; `kind` None means all kinds."""
+
+    def begin_view(self) -> None:
+        """Begin a transaction of the view. What is written is seen by this store's own reads at once."""
+
+    def write_view(self, changes: Sequence[ViewChange]) -> None:
+        """Replace the named records' documents, rows, words and conflicts."""
+
+    def write_waiting(self, key: DataKeyId, arrivals: Sequence[int]) -> None:
+        """Remember that parts of these commits wait for a key; an empty sequence forgets the key."""
+
+    def waiting(self) -> dict[DataKeyId, list[int]]:
+        """Keys that parts wait for."""
+
+    def commit_view(self, state: ViewState) -> None:
+        """End the transaction; the view is now derived up to `state`. Durable at the latest with the next sync."""
+
+    def abort_view(self) -> None:
+        """Drop the transaction."""
+
+    def reset_view(self) -> None:
+        """Empty the view, to be derived again from the log."""
+
+    def conflicts(self) -> list[StoredConflict]:
+        """All open conflicts, oldest first."""
+
+    def counts(self) -> dict[str, int]:
+        """Number of records per kind."""

@@ -1,0 +1,218 @@
+"""The view of a `MemoryStore`: transactions, and a journal of those that a power cut may still take (L1, L8)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from crdtsync.errors import UnknownKind, UsageError
+from crdtsync.ids import DataKeyId, RecordId
+from crdtsync.replication.stored import LogHead
+from crdtsync.storage.base import StoredConflict, StoredDocument, TableSpec, ViewChange, ViewState
+from crdtsync.storage.checks import EMPTY_VIEW, check_derived, check_row, keep_detected
+
+_Key = tuple[str, RecordId]
+
+
+class MemoryView(ABC):
+    """The derived half of a `MemoryStore`.
+
+    The newest `view_checkpoint_every` transactions at most are volatile: like SQLite with `synchronous=NORMAL`, whose
+    checkpoints sync what lies before them.
+    """
+
+    def __init__(self) -> None:
+        self.view_checkpoint_every = 50
+        self._tables: dict[str, list[str]] = {}
+        self._indexes: set[tuple[str, str]] = set()
+        self._entries: dict[_Key, ViewChange] = {}
+        self._in_conflict: dict[_Key, None] = {}
+        self._counts: dict[str, int] = {}
+        self._waiting: dict[DataKeyId, list[int]] = {}
+        self._state = EMPTY_VIEW
+        self._sorted: list[tuple[str, str]] | None = None
+        self._begun: list[Callable[[], None]] | None = None
+        self._view_undo: list[Callable[[], None]] = []
+
+    @abstractmethod
+    def _guard(self) -> None: ...
+
+    @abstractmethod
+    def log_head(self) -> LogHead:
+        """How far the log goes."""
+
+    @abstractmethod
+    def _is_prefix(self, head: LogHead) -> bool: ...
+
+    def declare_tables(self, tables: Sequence[TableSpec]) -> bool:
+        """Remember the columns of each kind; True when a view that holds documents got a new table or column."""
+        self._guard()
+        added = False
+        for spec in tables:
+            columns = self._tables.setdefault(spec.kind, [])
+            new = [column for column in spec.columns if column not in columns]
+            added = added or bool(new) or not columns
+            columns.extend(new)
+        return added and bool(self._entries)
+
+    def view_state(self) -> ViewState:
+        """What the view was derived from; a view that is no prefix of the log is emptied (L1)."""
+        self._guard()
+        if not self._is_prefix(self._state.head):
+            self.reset_view()
+        return self._state
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def document(self, kind: str, record: RecordId) -> StoredDocument | None:
+        """One document as last derived."""
+        self._guard()
+        entry = self._entries.get((kind, record))
+        return entry.document if entry else None
+
+    def documents_of(self, record: RecordId) -> list[StoredDocument]:
+        """All documents under this id, in order of their kinds."""
+        self._guard()
+        keys = [(kind, record) for kind in sorted(self._counts)]
+        return [self._entries[key].document for key in keys if key in self._entries]
+
+    def documents(self, kind: str | None, after: tuple[str, str], limit: int) -> list[StoredDocument]:
+        """Documents in order of (kind, record), beginning behind `after`."""
+        self._guard()
+        if self._sorted is None:
+            self._sorted = sorted(self._entries)
+        found: list[StoredDocument] = []
+        for key in self._sorted[bisect_right(self._sorted, max(after, (kind or "", ""))) :]:
+            if len(found) >= limit or kind not in (None, key[0]):
+                break
+            found.append(self._entries[key[0], RecordId(key[1])].document)
+        return found
+
+    def row(self, kind: str, record: RecordId) -> Mapping[str, Any] | None:
+        """The record's row in its kind's table (for oracles and tests)."""
+        entry = self._entries.get((kind, record))
+        return entry.row if entry else None
+
+    def words(self, kind: str, record: RecordId) -> str:
+        """The record's text to search (for oracles and tests)."""
+        entry = self._entries.get((kind, record))
+        return entry.words if entry else ""
+
+    def waiting(self) -> dict[DataKeyId, list[int]]:
+        """Keys that parts wait for."""
+        self._guard()
+        return {key: list(arrivals) for key, arrivals in self._waiting.items()}
+
+    def conflicts(self) -> list[StoredConflict]:
+        """All open conflicts, oldest first."""
+        self._guard()
+        found = [conflict for key in self._in_conflict for conflict in self._entries[key].conflicts]
+        return sorted(found, key=lambda conflict: (conflict.detected_ms, conflict.id))
+
+    def counts(self) -> dict[str, int]:
+        """Number of records per kind."""
+        self._guard()
+        return {kind: number for kind, number in sorted(self._counts.items()) if number}
+
+    # -- writing -------------------------------------------------------------------------------------------------------
+
+    def begin_view(self) -> None:
+        """Begin a transaction of the view."""
+        self._guard()
+        if self._begun is not None:
+            raise UsageError("a transaction of the view is open; end it with commit_view or abort_view first")
+        self._begun = []
+
+    def _open(self) -> list[Callable[[], None]]:
+        self._guard()
+        if self._begun is None:
+            raise UsageError("no transaction of the view is open; call begin_view first")
+        return self._begun
+
+    def write_view(self, changes: Sequence[ViewChange]) -> None:
+        """Replace the named records' documents, rows, words and conflicts."""
+        undo = self._open()
+        for change in changes:
+            kind = change.document.kind
+            if change.row is not None:
+                if kind not in self._tables:
+                    raise UnknownKind(f"no table was declared for kind {kind!r}; call declare_tables first")
+                check_row(change, self._tables[kind])
+            key = (kind, change.document.record)
+            before = self._entries.get(key)
+            if change.conflicts and before is not None and before.conflicts:
+                known = {conflict.id: conflict.detected_ms for conflict in before.conflicts}
+                change = replace(change, conflicts=keep_detected(change.conflicts, known))
+            self._put(key, change)
+            undo.append(partial(self._put, key, before))
+
+    def _put(self, key: _Key, entry: ViewChange | None) -> None:
+        if entry is None:
+            del self._entries[key]
+        else:
+            if key not in self._entries:
+                self._counts[key[0]] = self._counts.get(key[0], 0) + 1
+                self._sorted = None
+            self._entries[key] = entry
+            if entry.conflicts:
+                self._in_conflict[key] = None
+                return
+        self._in_conflict.pop(key, None)
+        if entry is None:
+            self._counts[key[0]] -= 1
+            self._sorted = None
+
+    def write_waiting(self, key: DataKeyId, arrivals: Sequence[int]) -> None:
+        """Remember that parts of these commits wait for a key; an empty sequence forgets the key."""
+        undo = self._open()
+        before = self._waiting.get(key, [])
+        self._wait(key, list(arrivals))
+        undo.append(partial(self._wait, key, before))
+
+    def _wait(self, key: DataKeyId, arrivals: list[int]) -> None:
+        self._waiting.pop(key, None)
+        if arrivals:
+            self._waiting[key] = arrivals
+
+    def commit_view(self, state: ViewState) -> None:
+        """End the transaction; it is volatile until the next checkpoint."""
+        steps = self._open()
+        check_derived(state, self.log_head())
+        self._end(state, steps)
+
+    def _end(self, state: ViewState, steps: list[Callable[[], None]]) -> None:
+        before = self._state
+
+        def undo() -> None:
+            self._state = before
+            for step in reversed(steps):
+                step()
+
+        self._state, self._begun = state, None
+        self._view_undo.append(undo)
+        if len(self._view_undo) > self.view_checkpoint_every:
+            self._view_undo.clear()
+
+    def abort_view(self) -> None:
+        """Drop the transaction, if one is open."""
+        for step in reversed(self._begun or ()):
+            step()
+        self._begun = None
+
+    def reset_view(self) -> None:
+        """Empty the view, to be derived again from the log."""
+        self._guard()
+        self.abort_view()
+        held = (self._entries, self._in_conflict, self._counts, self._waiting)
+
+        def restore() -> None:
+            self._entries, self._in_conflict, self._counts, self._waiting = held
+            self._sorted = None
+
+        self._entries, self._in_conflict, self._counts, self._waiting = {}, {}, {}, {}
+        self._sorted = None
+        self._end(EMPTY_VIEW, [restore])

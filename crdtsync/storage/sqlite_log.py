@@ -1,0 +1,205 @@
+"""`log.db`: commits in order of arrival, membership records and small values; synced when a call returns (L1)."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from crdtsync import limits
+from crdtsync.errors import CrdtSyncError, DamagedFile, StorageFailure
+from crdtsync.ids import Head, LogId, MemberHash
+from crdtsync.replication.codec import pack, unpack
+from crdtsync.replication.commit import Commit, decode_header, header_hash
+from crdtsync.replication.stored import EMPTY_LOG, LogHead, StoredCommit, next_head
+from crdtsync.storage.checks import NOTHING_YET, heads_after, within
+from crdtsync.storage.database import LOG_FILE, open_plain, rows, transaction
+from crdtsync.storage.part import StorePart, guarded
+
+_COLUMNS: Final = "arrival, arrived_ms, checked, header, parts, signature"
+_INSERT: Final = (
+    "INSERT INTO entry (arrival, log, sequence, log_bytes, arrived_ms, checked, chain, header, parts, signature) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_PARTS_BYTES_MAX: Final = limits.commit_bytes_max + 8 * limits.parts_per_commit_max
+
+
+class SqliteLog(StorePart):
+    """The log of a `SqliteStore`. Heads of all logs are kept in memory: some hundred bytes per replica and boot."""
+
+    _log_db: sqlite3.Connection
+
+    def _open_log(self, folder: Path) -> None:
+        self._log_db = open_plain(folder, LOG_FILE)
+        try:
+            self._load_heads()
+        except sqlite3.Error as error:
+            raise self._failed(error, LOG_FILE) from None
+
+    def _load_heads(self) -> None:
+        db = self._log_db
+        last = db.execute("SELECT arrival, chain FROM entry ORDER BY arrival DESC LIMIT 1").fetchone()
+        self._log_head = LogHead(*last) if last else EMPTY_LOG
+        self._log_numbers: dict[LogId, int] = {}
+        self._log_heads: dict[LogId, Head] = {}
+        self._log_bytes: dict[LogId, int] = {}
+        for number, id_ in rows(db, "SELECT number, id FROM log"):
+            log = LogId(id_)
+            newest = "SELECT sequence, log_bytes, header FROM entry WHERE log = ? ORDER BY sequence DESC LIMIT 1"
+            row = db.execute(newest, (number,)).fetchone()
+            if row is None:  # a log is entered together with its first commit
+                raise DamagedFile(
+                    "log.db has lost commits; restore the folder from a backup, or join again as a new site"
+                )
+            sequence, size, header = row
+            self._log_numbers[log] = number
+            self._log_heads[log] = Head(sequence, header_hash(header))
+            self._log_bytes[log] = size
+
+    # -- small values, members ----------------------------------------------------------------------------------------
+
+    @guarded(LOG_FILE)
+    def meta(self, name: str) -> bytes | None:
+        """A small value, or None."""
+        row = self._log_db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return row[0] if row else None
+
+    @guarded(LOG_FILE)
+    def set_meta(self, values: Mapping[str, bytes | None]) -> None:
+        """Write small values in one synced transaction; None removes."""
+        removed = [(name,) for name, value in values.items() if value is None]
+        written = [(name, value) for name, value in values.items() if value is not None]
+        with transaction(self._log_db) as db:
+            db.executemany("DELETE FROM meta WHERE name = ?", removed)
+            db.executemany("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", written)
+
+    @guarded(LOG_FILE)
+    def add_members(self, records: Sequence[tuple[MemberHash, bytes]]) -> None:
+        """Keep membership records in the order given; ones already kept are skipped."""
+        with transaction(self._log_db) as db:
+            db.executemany("INSERT OR IGNORE INTO member (hash, record) VALUES (?, ?)", records)
+
+    @guarded(LOG_FILE)
+    def members(self) -> list[bytes]:
+        """All membership records, in the order in which they were added."""
+        return [row[0] for row in rows(self._log_db, "SELECT record FROM member ORDER BY number")]
+
+    # -- the log -------------------------------------------------------------------------------------------------------
+
+    @guarded(LOG_FILE)
+    def append(self, commits: Sequence[tuple[Commit, bool]], arrived_ms: int) -> LogHead:
+        """Append commits in a causal order, all or none, with one sync. Raises UsageError for a gap or a fork (L3)."""
+        heads = heads_after(commits, self._last)
+        if not commits:
+            return self._log_head
+        new_logs = {log: number for number, log in enumerate(heads.keys() - self._log_numbers.keys(), self._next_log())}
+        numbers, sizes = {**self._log_numbers, **new_logs}, {log: self._log_bytes.get(log, 0) for log in heads}
+        head, entries = self._log_head, []
+        for commit, checked in commits:
+            header = commit.header
+            log = header.log
+            head = next_head(head, commit)
+            sizes[log] += commit.size
+            place = (head.arrival, numbers[log], header.sequence, sizes[log], arrived_ms, checked, head.chain)
+            entries.append((*place, commit.header_bytes, pack(commit.parts), commit.signature))
+        with transaction(self._log_db) as db:
+            db.executemany("INSERT INTO log (number, id) VALUES (?, ?)", [(n, log) for log, n in new_logs.items()])
+            db.executemany(_INSERT, entries)
+        # Only now, on disk and synced, is it the head that others may learn (L1).
+        self._log_head = head
+        self._log_numbers.update(new_logs)
+        self._log_heads.update(heads)
+        self._log_bytes.update(sizes)
+        return head
+
+    def _last(self, log: LogId) -> Head:
+        return self._log_heads.get(log, NOTHING_YET)
+
+    def _next_log(self) -> int:
+        return max(self._log_numbers.values(), default=0) + 1
+
+    @guarded(LOG_FILE)
+    def log_head(self) -> LogHead:
+        """How far the log goes."""
+        return self._log_head
+
+    @guarded(LOG_FILE)
+    def frontier(self) -> dict[LogId, Head]:
+        """Per log the last commit that is here."""
+        return dict(self._log_heads)
+
+    @guarded(LOG_FILE)
+    def arrivals(self, after: int, commits_max: int, bytes_max: int) -> list[StoredCommit]:
+        """Commits in order of arrival, beginning behind `after`."""
+        sql = f"SELECT {_COLUMNS} FROM entry WHERE arrival > ? ORDER BY arrival LIMIT ?"
+        return self._take(self._log_db.execute(sql, (after, max(commits_max, 1))), bytes_max)
+
+    @guarded(LOG_FILE)
+    def feeds(self, cursors: Mapping[LogId, int], commits_max: int, bytes_max: int) -> list[StoredCommit]:
+        """Commits of the named logs, each from its cursor's sequence on, merged in order of arrival."""
+        db, limit = self._log_db, max(commits_max, 1)
+        some = ((log, at) for log, at in cursors.items() if log in self._log_heads)
+        active = [(self._log_numbers[log], at) for log, at in some if at <= self._last(log).sequence]
+        if not active:
+            return []
+        if len(active) == 1:
+            sql = f"SELECT {_COLUMNS} FROM entry WHERE log = ? AND sequence >= ? ORDER BY sequence LIMIT ?"
+            return self._take(db.execute(sql, (*active[0], limit)), bytes_max)
+        # Within one log sequences arrive in order, so the index alone gives each log's arrivals, sorted.
+        sql = "SELECT arrival FROM entry WHERE log = ? AND sequence >= ? ORDER BY sequence LIMIT ?"
+        runs = [db.execute(sql, (*one, limit)) for one in active]
+        places = [row[0] for row, _ in zip(heapq.merge(*runs), range(limit), strict=False)]
+        sql = (
+            f"SELECT {_COLUMNS} FROM json_each(?) AS place JOIN entry ON entry.arrival = place.value ORDER BY place.id"
+        )
+        return self._take(db.execute(sql, (json.dumps(places),)), bytes_max)
+
+    @guarded(LOG_FILE)
+    def commit(self, log: LogId, sequence: int) -> StoredCommit | None:
+        """One commit."""
+        if log not in self._log_numbers:
+            return None
+        sql = f"SELECT {_COLUMNS} FROM entry WHERE log = ? AND sequence = ?"
+        found = self._take(self._log_db.execute(sql, (self._log_numbers[log], sequence)), 0)
+        return found[0] if found else None
+
+    @guarded(LOG_FILE)
+    def backlog(self, cursors: Mapping[LogId, int]) -> tuple[int, int]:
+        """Number and bytes of the commits that `feeds` would give without limits; a look-up per log."""
+        commits = size = 0
+        for log, at in cursors.items():
+            last = self._last(log).sequence
+            if at > last or not last:
+                continue
+            commits += last - max(at, 1) + 1
+            size += self._log_bytes[log]
+            if at > 1:
+                sql = "SELECT log_bytes FROM entry WHERE log = ? AND sequence = ?"
+                size -= self._log_db.execute(sql, (self._log_numbers[log], at - 1)).fetchone()[0]
+        return commits, size
+
+    def _is_prefix(self, head: LogHead) -> bool:
+        """Whether the log, up to that arrival, is the one that `head` sums up (L1)."""
+        if head.arrival == 0:
+            return head == EMPTY_LOG
+        row = self._log_db.execute("SELECT chain FROM entry WHERE arrival = ?", (head.arrival,)).fetchone()
+        return row is not None and bool(row[0] == head.chain)
+
+    def _take(self, found: Iterable[Any], bytes_max: int) -> list[StoredCommit]:
+        return within((self._decoded(*row) for row in found), bytes_max)
+
+    def _decoded(
+        self, arrival: int, arrived_ms: int, checked: int, header: bytes, parts: bytes, signature: bytes
+    ) -> StoredCommit:
+        try:
+            sealed = tuple(unpack(parts, bytes_max=_PARTS_BYTES_MAX, what="stored parts"))
+            commit = Commit(decode_header(header), header, sealed, signature, header_hash(header))
+        except CrdtSyncError:
+            raise StorageFailure(
+                f"log.db: the commit at arrival {arrival} is not what was written; restore the folder from a backup, "
+                "or join again as a new site"
+            ) from None
+        return StoredCommit(arrival, arrived_ms, commit, bool(checked))
