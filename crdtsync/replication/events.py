@@ -1,0 +1,125 @@
+"""What happens to a replica: the closed union of inputs of `Replica.handle`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from crdtsync.ids import DataKeyId, LogId, MemberHash, ReplicaId
+from crdtsync.replication.commit import Commit
+from crdtsync.replication.stored import KeyObject, StoredCommit
+
+
+@dataclass(frozen=True, slots=True)
+class LinkUp:
+    """A link to `replica` stands; the transport has proved who it is. `dialled` tells that we opened it."""
+
+    link: int
+    replica: ReplicaId
+    dialled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDown:
+    """The link is gone, for whatever reason."""
+
+    link: int
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One whole message came in on a link."""
+
+    link: int
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The commits and keys of the one `Store` effect in flight are on disk, synced (L1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wrote:
+    """Local transactions became these commits, on disk and synced (L1)."""
+
+    commits: Sequence[Commit]
+    keys: Sequence[KeyObject]
+
+
+@dataclass(frozen=True, slots=True)
+class BootOpened:
+    """From now on this replica writes `log`, which nobody has written before (L4)."""
+
+    log: LogId
+
+
+@dataclass(frozen=True, slots=True)
+class MembersStored:
+    """Membership records, local or from a peer, are on disk, synced. Parents stand before children."""
+
+    records: Sequence[tuple[MemberHash, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class FeedsRead:
+    """The answer to `ReadFeeds`: commits in order of arrival, with the key objects they introduce."""
+
+    link: int
+    commits: Sequence[StoredCommit]
+    keys: Sequence[KeyObject]
+
+
+@dataclass(frozen=True, slots=True)
+class BacklogRead:
+    """The answer to `ReadBacklog`: how much a peer will be sent."""
+
+    link: int
+    commits: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeysRead:
+    """The answer to `ReadKeys`: those of the named keys that are here."""
+
+    link: int
+    keys: Sequence[KeyObject]
+
+
+@dataclass(frozen=True, slots=True)
+class KeysStored:
+    """Keys that a peer sent on request are on disk, synced."""
+
+    keys: Sequence[KeyObject]
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """The view now follows from the whole log as it stood: its digest, and the keys that parts wait for."""
+
+    arrival: int
+    digest: bytes
+    waiting: Sequence[DataKeyId]
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed: `Replica.wakeup` said when to come back."""
+
+
+Event = (
+    LinkUp
+    | LinkDown
+    | Received
+    | Stored
+    | Wrote
+    | BootOpened
+    | MembersStored
+    | FeedsRead
+    | BacklogRead
+    | KeysRead
+    | KeysStored
+    | Derived
+    | Tick
+)

@@ -1,0 +1,137 @@
+"""Which log is taken from whom: each from one peer at a time, so that a commit crosses into a site once (M1).
+
+A log is taken from its author while the author is linked, else from any peer that has it; commits of every origin are
+passed on that way, through any connected topology. A feed that brings nothing while another peer has more moves there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from crdtsync import limits
+from crdtsync.ids import LogId, replica_of
+from crdtsync.replication.frontier import Frontier
+from crdtsync.replication.inbox import Inbox
+from crdtsync.replication.session import Peer
+
+
+@dataclass(slots=True)
+class Source:
+    """From which link a log is taken, and since when nothing came although there is more."""
+
+    link: int
+    progress: float
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What to tell peers: cursors to ask for, logs to give up, by link."""
+
+    feed: dict[int, list[tuple[LogId, int]]]
+    unfeed: dict[int, list[LogId]]
+
+
+class Feeds:
+    """From whom each log is taken. Deterministic: the same peers and frontiers give the same choice."""
+
+    def __init__(self) -> None:
+        self._sources: dict[LogId, Source] = {}
+
+    def source(self, log: LogId) -> int | None:
+        """The link that brings `log`, if any."""
+        source = self._sources.get(log)
+        return None if source is None else source.link
+
+    def progress(self, log: LogId, link: int, now: float) -> None:
+        """Commits of `log` came in on `link`."""
+        source = self._sources.get(log)
+        if source is not None and source.link == link:
+            source.progress = now
+
+    def link_down(self, link: int) -> list[LogId]:
+        """The link is gone. Returns the logs that need another source."""
+        lost = [log for log, source in self._sources.items() if source.link == link]
+        for log in lost:
+            del self._sources[log]
+        return lost
+
+    def forget(self, log: LogId) -> int | None:
+        """Take `log` from nobody until `choose` is asked again. Returns the link that was its source."""
+        source = self._sources.pop(log, None)
+        return None if source is None else source.link
+
+    def choose(
+        self, now: float, logs: Iterable[LogId], peers: Mapping[int, Peer], inbox: Inbox, refused: frozenset[LogId]
+    ) -> Turn:
+        """Give each of `logs` its source. `refused` are logs that we write ourselves, or that are frozen (L3)."""
+        turn = Turn({}, {})
+        for log in logs:
+            if log in refused:
+                self._give_up(log, turn)
+                continue
+            best = _best(log, peers)
+            current = self._sources.get(log)
+            if best is None or (current is not None and current.link == best.link):
+                continue
+            tail = inbox.tail(log).sequence
+            if current is not None and current.link in peers:
+                if best.replica != replica_of(log) or peers[current.link].have.sequence(log) > tail:
+                    continue  # only the author is better, and moving while something is on its way brings it twice
+                self._give_up(log, turn)
+            self._sources[log] = Source(best.link, now)
+            turn.feed.setdefault(best.link, []).append((log, tail + 1))
+        return turn
+
+    def stalled(self, now: float, peers: Mapping[int, Peer], inbox: Inbox) -> Turn:
+        """Move feeds that bring nothing although their peer, or another, has more."""
+        turn = Turn({}, {})
+        for log in list(self._sources):
+            if not self._stalled(log, now, peers, inbox):
+                continue
+            tail = inbox.tail(log).sequence
+            current = self._sources[log].link
+            others = [p for p in peers.values() if p.live and p.link != current and p.have.sequence(log) > tail]
+            self._give_up(log, turn)
+            link = min(others, key=lambda p: (-p.have.sequence(log), p.link)).link if others else current
+            if link in peers:
+                self._sources[log] = Source(link, now)
+                turn.feed.setdefault(link, []).append((log, tail + 1))
+        return turn
+
+    def _give_up(self, log: LogId, turn: Turn) -> None:
+        source = self._sources.pop(log, None)
+        if source is not None:
+            turn.unfeed.setdefault(source.link, []).append(log)
+
+    def _stalled(self, log: LogId, now: float, peers: Mapping[int, Peer], inbox: Inbox) -> bool:
+        source = self._sources[log]
+        peer = peers.get(source.link)
+        if peer is None:
+            return True
+        tail = inbox.tail(log).sequence
+        more = any(p.have.sequence(log) > tail for p in peers.values() if p.live)
+        quiet_since = max(source.progress, peer.commits_at)
+        return more and inbox.waiting_of(log) == 0 and now - quiet_since >= limits.feed_stall_s
+
+
+def _best(log: LogId, peers: Mapping[int, Peer]) -> Peer | None:
+    author = replica_of(log)
+    best: Peer | None = None
+    for peer in peers.values():
+        if not peer.live or log not in peer.have:
+            continue
+        if peer.replica == author:
+            return peer
+        if best is None or (-peer.have.sequence(log), peer.link) < (-best.have.sequence(log), best.link):
+            best = peer
+    return best
+
+
+def missing(peers: Iterable[Peer], stored: Frontier) -> int:
+    """How many commits some linked peer has that are not here."""
+    best: dict[LogId, int] = {}
+    for peer in peers:
+        for log, head in peer.have.items():
+            best[log] = max(best.get(log, 0), head.sequence)
+    return sum(max(0, sequence - stored.sequence(log)) for log, sequence in best.items())

@@ -1,0 +1,127 @@
+"""From the graph of membership records to the state that a set of them amounts to."""
+
+from __future__ import annotations
+
+from crdtsync.ids import EpochId, Head, LogId, PracticeId, ReplicaId, replica_of
+from crdtsync.replication.member_graph import Grant, Grants, Graph, Node, granted
+from crdtsync.replication.member_records import (
+    Add,
+    Address,
+    Attest,
+    Entry,
+    EpochBody,
+    Found,
+    NewEpoch,
+    Remove,
+    Share,
+)
+from crdtsync.replication.member_state import Epoch, Member, State, reads
+
+
+def outcome(graph: Graph, known: int, practice: PracticeId) -> State:
+    """The state of a causally closed set of records."""
+    grants = graph.grants(known)
+    members = _members(graph, known, grants)
+    epochs = _epochs(graph, known, grants)
+    return State(
+        practice=practice,
+        members=members,
+        epochs=epochs,
+        shares=_shares(graph, known, grants, epochs),
+        cuts=_cuts(graph, known, grants, members),
+    )
+
+
+def _members(graph: Graph, known: int, grants: Grants) -> dict[ReplicaId, Member]:
+    added: dict[ReplicaId, Grant] = {}
+    for node in graph.adds:
+        if node.bit & known:
+            added.update((entry.replica, Grant(node, entry)) for entry in granted(node))
+    addresses = {
+        node.record.author: node for node in graph.addresses if node.bit & known and not graph.void(node, known, grants)
+    }
+    members = {}
+    for replica, last in added.items():
+        standing = graph.standing(replica, known, grants)
+        members[replica] = _member(standing or last, standing is not None, addresses.get(replica))
+    return members
+
+
+def _member(grant: Grant, active: bool, address: Node | None) -> Member:
+    entry: Entry = grant.entry
+    addresses = entry.addresses
+    if address is not None and not address.bit & grant.node.past and isinstance(address.record.body, Address):
+        addresses = address.record.body.addresses
+    return Member(
+        replica=entry.replica,
+        sig=entry.sig,
+        tls=entry.tls,
+        kem=entry.kem,
+        role=entry.role,
+        admin=entry.admin,
+        name=entry.name,
+        addresses=addresses,
+        active=active,
+        record=grant.node.record.hash,
+    )
+
+
+def _epochs(graph: Graph, known: int, grants: Grants) -> dict[EpochId, Epoch]:
+    """Oldest first. Of two records with one epoch the first that is not void holds."""
+    epochs: dict[EpochId, Epoch] = {}
+    for node in graph.epochs:
+        if node.bit & known:
+            body, void = _epoch_of(node), graph.void(node, known, grants)
+            before = epochs.get(body.id)
+            if before is None or (before.void and not void):
+                record = node.record
+                epochs[body.id] = Epoch(body.id, body.parents, body.sealed, record.hash, record.author, void)
+    return epochs
+
+
+def _epoch_of(node: Node) -> EpochBody:
+    body = node.record.body
+    assert isinstance(body, Found | Remove | NewEpoch)
+    return body.epoch
+
+
+def _shares(
+    graph: Graph, known: int, grants: Grants, epochs: dict[EpochId, Epoch]
+) -> dict[EpochId, dict[ReplicaId, bytes]]:
+    shares = {epoch.id: dict(epoch.sealed) for epoch in epochs.values()}
+    for node in graph.shares:
+        if node.bit & known and not graph.void(node, known, grants):
+            for epoch, replica, sealed in _shared(node):
+                if epoch in shares:
+                    shares[epoch].setdefault(replica, sealed)
+    return shares
+
+
+def _shared(node: Node) -> list[tuple[EpochId, ReplicaId, bytes]]:
+    body = node.record.body
+    if isinstance(body, Add):
+        return [(epoch, body.entry.replica, sealed) for epoch, sealed in body.shares.items()]
+    assert isinstance(body, Share)
+    return list(body.shares)
+
+
+def _cuts(graph: Graph, known: int, grants: Grants, members: dict[ReplicaId, Member]) -> dict[LogId, Head]:
+    cuts: dict[LogId, Head] = {}
+    for node in graph.attests:
+        if node.bit & known and not graph.void(node, known, grants):
+            author = graph.standing(node.record.author, node.past, grants)
+            body = node.record.body
+            assert isinstance(body, Attest | Remove)
+            if author is not None and reads(author.entry.role):
+                for log, head in body.heads:
+                    member = members.get(replica_of(log))
+                    if member is not None and not member.active:
+                        cuts[log] = _higher(cuts.get(log), head)
+    return cuts
+
+
+def _higher(one: Head | None, other: Head) -> Head:
+    """The longer one; of two that differ at one sequence (a fork), the same one everywhere."""
+    if one is None or (other.sequence, one.hash) > (one.sequence, other.hash):
+        return other
+    return one

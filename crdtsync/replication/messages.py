@@ -1,0 +1,316 @@
+"""The messages of a session: arrays that begin with a number. A number that is not known here is passed over, so that
+later versions may say more.
+
+    1 hello      version, practice, replica, own log
+    2 members    hashes of membership records that the sender has, whether these are the last
+    3 records    membership records
+    4 have       heads that are durable at the sender (L1), whether the first whole frontier is now told
+    5 feed       logs that the sender wants, each from a sequence on, for as long as the link lasts
+    6 unfeed     logs that the sender wants no longer
+    7 backlog    how many commits and bytes are about to come
+    8 commits    bytes of commits sent on this link in all, wrapped keys, commits in a causal order
+    9 credit     bytes of commits that the receiver may have sent on this link in all
+   10 want-keys  ids of wrapped data keys
+   11 keys       wrapped data keys
+   12 digest     hash of the sender's frontier, hash of its membership heads, its content digest at these
+   13 ping       bytes of commits sent on this link in all: are you there?
+   14 pong       the number of the ping
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from crdtsync import limits
+from crdtsync.errors import Malformed
+from crdtsync.ids import (
+    HASH_BYTES,
+    KEY_ID_BYTES,
+    LOG_ID_BYTES,
+    PRACTICE_ID_BYTES,
+    REPLICA_ID_BYTES,
+    DataKeyId,
+    Head,
+    LogId,
+    MemberHash,
+    PracticeId,
+    ReplicaId,
+)
+from crdtsync.replication.codec import check_bytes, check_int, check_list, pack, unpack
+from crdtsync.replication.commit import Commit, commit_from_items, commit_items, log_head
+from crdtsync.replication.stored import KeyObject, key_from_items, key_items
+
+PROTOCOL_VERSION: Final = 1
+_COUNT_MAX: Final = 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Who speaks. `log` is the log that the sender writes now, b"" when it writes none."""
+
+    version: int
+    practice: PracticeId
+    replica: ReplicaId
+    log: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """Membership records that the sender has; `last` ends the list."""
+
+    hashes: tuple[MemberHash, ...]
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Membership records, parents before children."""
+
+    records: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Have:
+    """Heads that are on disk at the sender: an acknowledgement and an offer in one. `whole` ends the first telling."""
+
+    heads: tuple[tuple[LogId, Head], ...]
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """Send me these logs from these sequences on, now and as they grow."""
+
+    cursors: tuple[tuple[LogId, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unfeed:
+    """Send me these logs no longer."""
+
+    logs: tuple[LogId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """So much is about to come: progress can be shown honestly."""
+
+    commits: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Commits:
+    """Commits in a causal order, with the keys that they introduce. `sent` counts the bytes of all commits sent on this
+    link, these included, so that credit does not leak where a message was lost."""
+
+    sent: int
+    keys: tuple[KeyObject, ...]
+    commits: tuple[Commit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """The receiver may have sent so many bytes of commits since the link began: a running total, safe to repeat."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class WantKeys:
+    """Send me these keys if you have them."""
+
+    ids: tuple[DataKeyId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Wrapped data keys."""
+
+    keys: tuple[KeyObject, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """What the sender's documents sum up to at this frontier and membership (L5)."""
+
+    frontier: bytes
+    members: bytes
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Are you there? `number` is `Commits.sent` as it stands."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """Yes."""
+
+    number: int
+
+
+Message = (
+    Hello
+    | Members
+    | Records
+    | Have
+    | Feed
+    | Unfeed
+    | Backlog
+    | Commits
+    | Credit
+    | WantKeys
+    | Keys
+    | Digest
+    | Ping
+    | Pong
+)
+
+
+def encode(message: Message) -> bytes:
+    """The message's bytes."""
+    number, items = _ENCODERS[type(message)]
+    return pack([number, *items(message)])
+
+
+def decode(data: bytes) -> Message | None:
+    """The message in `data`, or None for a kind of message that is not known here.
+
+    Raises Malformed, TooLarge or BadSignature (L6): the link that brought it ends.
+    """
+    items = unpack(data, bytes_max=limits.message_bytes_max, what="message")
+    if not items or type(items[0]) is not int:
+        raise Malformed("message: it does not begin with a number")
+    entry = _DECODERS.get(items[0])
+    if entry is None:
+        return None
+    length, decoder = entry
+    if len(items) <= length:
+        raise Malformed(f"message {items[0]}: too short")
+    return decoder(items)
+
+
+def members_digest(heads: Iterable[MemberHash]) -> bytes:
+    """32 bytes that two replicas share exactly when they know the same membership."""
+    return hashlib.sha256(b"crdtsync/members/1" + b"".join(sorted(heads))).digest()
+
+
+def _flag(value: Any, what: str) -> bool:
+    if type(value) is not bool:
+        raise Malformed(f"{what}: not a flag")
+    return value
+
+
+def _cursor(item: Any) -> tuple[LogId, int]:
+    if type(item) is not list or len(item) != 2:
+        raise Malformed("feed: not a log and a sequence")
+    return LogId(check_bytes(item[0], LOG_ID_BYTES, "feed log")), check_int(item[1], 1, _COUNT_MAX, "feed sequence")
+
+
+def _hello(m: list[Any]) -> Hello:
+    log = m[4]
+    return Hello(
+        check_int(m[1], 1, 2**16, "hello version"),
+        PracticeId(check_bytes(m[2], PRACTICE_ID_BYTES, "hello practice")),
+        ReplicaId(check_bytes(m[3], REPLICA_ID_BYTES, "hello replica")),
+        b"" if log == b"" else check_bytes(log, LOG_ID_BYTES, "hello log"),
+    )
+
+
+def _members(m: list[Any]) -> Members:
+    hashes = check_list(m[1], limits.member_hashes_per_message_max, "members")
+    return Members(
+        tuple(MemberHash(check_bytes(item, HASH_BYTES, "member hash")) for item in hashes), _flag(m[2], "members")
+    )
+
+
+def _records(m: list[Any]) -> Records:
+    records = check_list(m[1], limits.member_hashes_per_message_max, "records")
+    if any(type(record) is not bytes for record in records):
+        raise Malformed("records: not bytes")
+    return Records(tuple(records))
+
+
+def _have(m: list[Any]) -> Have:
+    heads = check_list(m[1], limits.frontier_entries_per_message_max, "have")
+    return Have(tuple(log_head(item) for item in heads), _flag(m[2], "have"))
+
+
+def _feed(m: list[Any]) -> Feed:
+    return Feed(tuple(_cursor(item) for item in check_list(m[1], limits.frontier_entries_per_message_max, "feed")))
+
+
+def _unfeed(m: list[Any]) -> Unfeed:
+    logs = check_list(m[1], limits.frontier_entries_per_message_max, "unfeed")
+    return Unfeed(tuple(LogId(check_bytes(item, LOG_ID_BYTES, "unfeed log")) for item in logs))
+
+
+def _backlog(m: list[Any]) -> Backlog:
+    return Backlog(check_int(m[1], 0, _COUNT_MAX, "backlog"), check_int(m[2], 0, 2**60, "backlog bytes"))
+
+
+def _commits(m: list[Any]) -> Commits:
+    return Commits(
+        check_int(m[1], 0, _COUNT_MAX, "bytes sent"),
+        tuple(key_from_items(item) for item in check_list(m[2], limits.parts_per_commit_max * 4, "keys")),
+        tuple(commit_from_items(item) for item in check_list(m[3], limits.run_commits_max, "commits")),
+    )
+
+
+def _want_keys(m: list[Any]) -> WantKeys:
+    ids = check_list(m[1], limits.keys_per_message_max, "wanted keys")
+    return WantKeys(tuple(DataKeyId(check_bytes(item, KEY_ID_BYTES, "key id")) for item in ids))
+
+
+def _keys(m: list[Any]) -> Keys:
+    return Keys(tuple(key_from_items(item) for item in check_list(m[1], limits.keys_per_message_max, "keys")))
+
+
+def _digest(m: list[Any]) -> Digest:
+    return Digest(
+        check_bytes(m[1], HASH_BYTES, "digest frontier"),
+        check_bytes(m[2], HASH_BYTES, "digest members"),
+        check_bytes(m[3], HASH_BYTES, "digest"),
+    )
+
+
+_DECODERS: Final[dict[int, tuple[int, Callable[[list[Any]], Message]]]] = {
+    1: (4, _hello),
+    2: (2, _members),
+    3: (1, _records),
+    4: (2, _have),
+    5: (1, _feed),
+    6: (1, _unfeed),
+    7: (2, _backlog),
+    8: (3, _commits),
+    9: (1, lambda m: Credit(check_int(m[1], 0, _COUNT_MAX, "credit"))),
+    10: (1, _want_keys),
+    11: (1, _keys),
+    12: (3, _digest),
+    13: (1, lambda m: Ping(check_int(m[1], 0, _COUNT_MAX, "ping"))),
+    14: (1, lambda m: Pong(check_int(m[1], 0, _COUNT_MAX, "pong"))),
+}
+
+_ENCODERS: Final[dict[type, tuple[int, Callable[[Any], list[Any]]]]] = {
+    Hello: (1, lambda m: [m.version, m.practice, m.replica, m.log]),
+    Members: (2, lambda m: [list(m.hashes), m.last]),
+    Records: (3, lambda m: [list(m.records)]),
+    Have: (4, lambda m: [[[log, head.sequence, head.hash] for log, head in m.heads], m.whole]),
+    Feed: (5, lambda m: [[list(cursor) for cursor in m.cursors]]),
+    Unfeed: (6, lambda m: [list(m.logs)]),
+    Backlog: (7, lambda m: [m.commits, m.size]),
+    Commits: (8, lambda m: [m.sent, [key_items(key) for key in m.keys], [commit_items(item) for item in m.commits]]),
+    Credit: (9, lambda m: [m.size]),
+    WantKeys: (10, lambda m: [list(m.ids)]),
+    Keys: (11, lambda m: [[key_items(key) for key in m.keys]]),
+    Digest: (12, lambda m: [m.frontier, m.members, m.digest]),
+    Ping: (13, lambda m: [m.number]),
+    Pong: (14, lambda m: [m.number]),
+}

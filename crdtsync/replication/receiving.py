@@ -1,0 +1,214 @@
+"""What a peer sends: verified, put into causal order, stored, acknowledged (L1, L2, L3, L6).
+
+A commit passes, in this order: limits and form (`codec`, `commit`), the practice, membership of its author where it was
+written, the chain, the signature of the last commit of its log in the message. Opening and applying follow behind the
+log.
+"""
+
+from __future__ import annotations
+
+from crdtsync import limits
+from crdtsync.errors import BadSignature, Malformed, NotAMember
+from crdtsync.ids import DataKeyId, LogId, replica_of
+from crdtsync.replication import serving
+from crdtsync.replication.commit import Commit, signed_bytes
+from crdtsync.replication.effects import Store
+from crdtsync.replication.frontier import NOTHING
+from crdtsync.replication.inbox import Waiting
+from crdtsync.replication.messages import Commits, Credit, Feed, Unfeed
+from crdtsync.replication.session import Peer
+from crdtsync.replication.state import Core
+from crdtsync.replication.stored import KeyObject
+
+_GAP_PATIENCE_S = 1.0
+
+
+class Receiving:
+    """Commits on their way from peers into the store. One batch is being stored at a time."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._storing: list[Waiting] = []
+        self.late: dict[LogId, int] = {}
+        """Logs of removed replicas, and how many of their commits were set aside."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether a batch is being stored."""
+        return bool(self._storing)
+
+    def commits(self, peer: Peer, message: Commits) -> None:
+        """Take in one message. Raises PeerError for what no honest member sends (L6)."""
+        core = self._core
+        peer.received = max(peer.received, message.sent)
+        peer.commits_at = core.now
+        if not all(core.membership.knows(commit.header.members) for commit in message.commits):
+            if len(peer.stalled) >= limits.stalled_messages_max:
+                raise NotAMember("commits name membership records that never came; the link is given up")
+            peer.stalled.append(message)
+            return
+        keys = {key.id: key for key in message.keys}
+        segments: dict[LogId, list[Commit]] = {}
+        for commit in message.commits:
+            segments.setdefault(commit.header.log, []).append(commit)
+        for log, segment in segments.items():
+            self._segment(peer, log, segment, keys)
+        self.proceed()
+        self.grant(peer)
+
+    def unstall(self) -> None:
+        """Membership has grown: look again at what waited for it."""
+        self._core.inbox.recheck()
+        for peer in list(self._core.peers.values()):
+            for _ in range(len(peer.stalled)):
+                self.commits(peer, peer.stalled.popleft())
+        self.proceed()
+
+    def _segment(self, peer: Peer, log: LogId, segment: list[Commit], keys: dict[DataKeyId, KeyObject]) -> None:
+        """Commits of one log, in their order."""
+        core = self._core
+        peer.counters.commits_in += len(segment)
+        peer.learn(log, segment[-1].head)
+        if log in core.refused_logs():
+            peer.counters.duplicates_in += len(segment)
+            return
+        fresh = self._continuing(peer, log, segment)
+        if not fresh:
+            return
+        self._verify(log, fresh[-1])
+        core.feeds.progress(log, peer.link, core.now)
+        for commit in fresh:
+            introduced = tuple(keys[p.key] for p in commit.header.parts if p.introduces and p.key in keys)
+            peer.waiting += commit.size
+            core.inbox.put(Waiting(commit, commit is fresh[-1], introduced, peer.link))
+        if core.inbox.commits > limits.inbox_commits_max or core.inbox.bytes > limits.inbox_bytes_max:
+            self.drop(log)
+
+    def _continuing(self, peer: Peer, log: LogId, segment: list[Commit]) -> list[Commit]:
+        """Those of `segment` that go on from what is here, each checked against the chain (L3)."""
+        core = self._core
+        tail = core.inbox.tail(log)
+        fresh: list[Commit] = []
+        for commit in segment:
+            header = commit.header
+            if header.practice != core.practice:
+                raise Malformed("a commit of another practice")
+            if not all(commit.parts):
+                raise Malformed("a commit without all of its content")
+            if header.sequence <= tail.sequence:
+                if header.sequence == tail.sequence and commit.hash != tail.hash:
+                    self._freeze(log)
+                    return []
+                peer.counters.duplicates_in += 1
+                continue
+            if header.sequence > tail.sequence + 1:
+                self._ask_again(peer, log, tail.sequence + 1)
+                break
+            if header.previous != tail.hash:
+                if self._authentic(log, segment[-1]):
+                    self._freeze(log)
+                    return []
+                raise BadSignature("a commit does not continue its log, and its signature does not verify")
+            fresh.append(commit)
+            tail = commit.head
+        if not fresh and core.feeds.source(log) != peer.link:
+            core.send(peer, Unfeed((log,)))  # it still sends what we take from somebody else
+        return fresh
+
+    def _ask_again(self, peer: Peer, log: LogId, at: int) -> None:
+        """Something between was lost: ask for it, once in a while."""
+        core = self._core
+        if core.now - peer.refed_at.get(log, -1e9) < _GAP_PATIENCE_S or core.feeds.source(log) != peer.link:
+            return
+        peer.refed_at[log] = core.now
+        core.send(peer, Feed(((log, at),)))
+
+    def _verify(self, log: LogId, last: Commit) -> None:
+        if not self._authentic(log, last):
+            raise BadSignature("a run of commits whose last signature does not verify")
+
+    def _authentic(self, log: LogId, commit: Commit) -> bool:
+        member = self._core.membership.state(commit.header.members).members.get(replica_of(log))
+        return member is not None and self._core.verify(member.sig, signed_bytes(commit.hash), commit.signature)
+
+    def _freeze(self, log: LogId) -> None:
+        core = self._core
+        core.frozen[log] = "two different commits claim one place in this log"
+        self.drop(log)
+        core.alarm("fork", "A log was written twice under one name; it is frozen where its copies part.")
+
+    def admit(self, commit: Commit) -> bool:
+        """Membership: the author was a member where it wrote, and was not removed, or wrote before the attested cut."""
+        core = self._core
+        log = commit.header.log
+        author = replica_of(log)
+        if core.membership.state(commit.header.members).active(author) is None:
+            self._set_aside(log)
+            return False
+        current = core.membership.state()
+        if current.active(author) is not None:
+            return True
+        cut = current.cuts.get(log)
+        if cut is not None and commit.header.sequence <= cut.sequence:
+            return commit.header.sequence < cut.sequence or commit.hash == cut.hash
+        self._set_aside(log)
+        return False
+
+    def _set_aside(self, log: LogId) -> None:
+        waiting = self._core.inbox.waiting_of(log)
+        if log not in self.late:
+            self._core.alarm("late", "Commits of a removed replica are set aside until a member attests them.")
+        self.late[log] = max(self.late.get(log, 0), waiting)
+
+    def proceed(self) -> None:
+        """Store the next batch, if none is being stored and something is ready."""
+        core = self._core
+        if self._storing:
+            return
+        batch = core.inbox.take(limits.batch_commits_max, self.admit)
+        if batch:
+            self._storing = batch
+            keys = {key.id: key for item in batch for key in item.keys}
+            core.out.append(Store([(item.commit, item.checked) for item in batch], list(keys.values())))
+
+    def stored(self) -> None:
+        """The batch is on disk, synced: now, and not before, others may hear of it (L1)."""
+        core = self._core
+        batch, self._storing = self._storing, []
+        for item in batch:
+            core.stored.advance(item.commit.header.log, item.commit.head)
+            self._settle(item)
+        keys = [key for item in batch for key in item.keys]
+        serving.push(core, [(item.commit, item.checked) for item in batch], keys)
+        self.proceed()
+        for peer in core.peers.values():
+            self.grant(peer)
+
+    def _settle(self, item: Waiting) -> None:
+        peer = self._core.peers.get(item.link)
+        if peer is not None:
+            peer.waiting -= item.commit.size
+
+    def grant(self, peer: Peer, *, step: int = limits.credit_bytes_step) -> None:
+        """Give credit back once it is worth a message."""
+        allowance = peer.allowance()
+        if allowance - peer.granted >= step:
+            peer.granted = allowance
+            self._core.send(peer, Credit(allowance))
+
+    def drop(self, log: LogId) -> None:
+        """Forget what waits of a log; it is asked for again when there is room (L7)."""
+        core = self._core
+        for item in core.inbox.drop(log):
+            self._settle(item)
+        link = core.feeds.forget(log)
+        if link in core.peers:
+            core.send(core.peers[link], Unfeed((log,)))
+
+    def check_heads(self, peer: Peer) -> None:
+        """Compare the peer's heads with ours: one sequence with two hashes is a fork (L3)."""
+        core = self._core
+        for log, head in peer.have.items():
+            mine = core.stored.head(log)
+            if mine != NOTHING and mine.sequence == head.sequence and mine.hash != head.hash and log not in core.frozen:
+                self._freeze(log)
