@@ -168,7 +168,7 @@ addresses_per_member_max: Final = 16
 """Addresses that one member publishes."""
 
 # --- gossip ---------------------------------------------------------------------------------------------------------
-have_interval_s: Final = 0.02
+have_interval_s: Final = 0.005
 """What became durable within so long is told in one message: one for every commit would cost as much as the commit."""
 credit_bytes_step: Final = 1024 * 1024
 """Credit is given back in steps of at least so much."""

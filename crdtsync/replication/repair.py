@@ -48,6 +48,8 @@ class Repair:
             self._look_after(peer)
         live = {peer.link: peer for peer in core.live_peers()}
         say(core, core.feeds.stalled(core.now, live, core.inbox))
+        orphans = {log: None for peer in live.values() for log in peer.have if core.feeds.source(log) is None}
+        say(core, core.feeds.choose(core.now, orphans, live, core.inbox, core.refused_logs()))
         self._unblock()
         self._ask_for_keys()
 
