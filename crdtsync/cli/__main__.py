@@ -1,0 +1,5 @@
+"""`python -m crdtsync.cli` is `crdtsync`."""
+
+from crdtsync.cli import main
+
+main()

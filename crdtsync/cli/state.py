@@ -1,0 +1,126 @@
+"""What a site knows of itself: status, digest, members, conflicts; and checking or deriving it: verify, rebuild."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from crdtsync.cli import show
+from crdtsync.cli.actions import Arguments, Report, action
+from crdtsync.cli.options import Folder, Json, PassphraseFile
+from crdtsync.cli.perform import perform
+
+if TYPE_CHECKING:
+    from crdtsync.site import Site
+
+app = typer.Typer()
+
+
+@app.command()
+def status(folder: Folder, passphrase_file: PassphraseFile = None, as_json: Json = False) -> None:
+    """Show what this site holds, whom it is connected to, and what is missing where."""
+    told = perform("status", folder, {}, passphrase_file=passphrase_file)
+    if as_json:
+        show.emit_json(told)
+        return
+    apart = {"records", "peers", "frontier", "files"}
+    show.pairs({name: value for name, value in told.items() if name not in apart and value not in ([], {}, None)})
+    show.say("")
+    show.objects([{"kind": kind, "records": n} for kind, n in sorted(told["records"].items())], "No records yet.")
+    show.say("")
+    show.objects(told["peers"], "No other site is known here.")
+
+
+@action("status")
+async def status_here(site: Site, arguments: Arguments, report: Report) -> Any:
+    """As the library gives it."""
+    return await site.status()
+
+
+@app.command()
+def digest(folder: Folder, passphrase_file: PassphraseFile = None, as_json: Json = False) -> None:
+    """Show the digest of all records: it is equal at two sites exactly when they hold equal content."""
+    told = perform("digest", folder, {}, passphrase_file=passphrase_file)
+    if as_json:
+        show.emit_json(told)
+    else:
+        show.say(f"{told['digest']}  {show.counted(told['records'], 'record')}")
+
+
+@action("digest")
+async def digest_here(site: Site, arguments: Arguments, report: Report) -> Any:
+    """`{"digest", "records"}`."""
+    return await site.digest()
+
+
+@app.command()
+def members(folder: Folder, passphrase_file: PassphraseFile = None, as_json: Json = False) -> None:
+    """List who belongs to the practice, and who did."""
+    told = perform("members", folder, {}, passphrase_file=passphrase_file)
+    if as_json:
+        show.emit_json(told)
+    else:
+        show.objects(told, "Nobody.")
+
+
+@action("members")
+async def members_here(site: Site, arguments: Arguments, report: Report) -> Any:
+    """One object per member."""
+    return site.members()
+
+
+@app.command()
+def conflicts(folder: Folder, passphrase_file: PassphraseFile = None, as_json: Json = False) -> None:
+    """List what people wrote without seeing each other and only a person can decide."""
+    told = perform("conflicts", folder, {}, passphrase_file=passphrase_file)
+    if as_json:
+        show.emit_json(told)
+        return
+    show.objects(told, "No conflicts.")
+
+
+@action("conflicts")
+async def conflicts_here(site: Site, arguments: Arguments, report: Report) -> Any:
+    """One object per conflict."""
+    return await site.conflicts()
+
+
+@app.command()
+def verify(folder: Folder, passphrase_file: PassphraseFile = None, as_json: Json = False) -> None:
+    """Check every signature, chain and seal of the log, and that the records are what the log says.
+
+    Exit 0 only when all is well. Nothing is changed; where it finds the records at fault, `rebuild` derives them anew.
+    """
+    told = perform("verify", folder, {}, passphrase_file=passphrase_file, words="verifying")
+    if as_json:
+        show.emit_json(told)
+    elif told["ok"]:
+        commits, records = show.counted(told["commits"], "commit"), show.counted(told["records"], "record")
+        show.say(f"All is well: {commits} and {records} are as they were written.")
+    if not told["ok"]:
+        problems = told["problems"]
+        show.complain(f"{show.counted(len(problems), 'problem')}, the first: {problems[0]}")
+        raise typer.Exit(1)
+
+
+@action("verify")
+async def verify_here(site: Site, arguments: Arguments, report: Report) -> Any:
+    """`{"ok", "commits", "records", "problems"}`."""
+    return await site.verify(progress=report)
+
+
+@app.command()
+def rebuild(folder: Folder, passphrase_file: PassphraseFile = None, as_json: Json = False) -> None:
+    """Derive all records, tables and indexes again from the log. The digest stays the same."""
+    told = perform("rebuild", folder, {}, passphrase_file=passphrase_file, words="rebuilding")
+    if as_json:
+        show.emit_json(told)
+    else:
+        show.say(f"{show.counted(told['records'], 'record')} derived from the log; digest {told['digest']}")
+
+
+@action("rebuild")
+async def rebuild_here(site: Site, arguments: Arguments, report: Report) -> Any:
+    """`{"digest", "records"}`."""
+    return await site.rebuild(progress=report)

@@ -1,0 +1,478 @@
+"""The driver: carries out what the core wants, with a real clock, a real disk and real links.
+
+Everything that touches the disk is a job in one queue, carried out by the store's thread in order: what was stored is
+known as stored before anything later happens, and a local transaction never runs between the log and the view of a
+batch. The event loop runs the core and the links, and waits for nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import anyio
+import anyio.lowlevel
+
+from crdtsync import limits
+from crdtsync.engine import DeriveResult, WriteGrant, WriteOutcome, WriteRequest
+from crdtsync.errors import CrdtSyncError, EnvironmentFailure, RefusedError, UsageError
+from crdtsync.host import Host
+from crdtsync.ids import CommitId, LogId, MemberHash, ReplicaId
+from crdtsync.replication import effects, events
+from crdtsync.replication.frontier import Frontier
+from crdtsync.replication.replica import Replica
+from crdtsync.storage.worker import StoreThread
+
+_R = TypeVar("_R")
+Job = Callable[[], Awaitable[None]]
+
+
+class Outlet(Protocol):
+    """A link as the driver needs it."""
+
+    def post(self, message: bytes, urgent: bool = False) -> None:
+        """Queue a message."""
+
+    def close(self, reason: str, flush: bool = False) -> None:
+        """End the link."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that people should see: an alarm, a peer that came or went. Never content of records."""
+
+    kind: str
+    text: str
+
+
+class Signal:
+    """Wakes all who wait for something to have changed."""
+
+    def __init__(self) -> None:
+        self._event: anyio.Event | None = None
+        self.count = 0
+        """How often it was notified."""
+
+    def notify(self) -> None:
+        """Wake everybody who waits now."""
+        self.count += 1
+        if self._event is not None:
+            self._event.set()
+            self._event = None
+
+    async def wait(self) -> None:
+        """Wait until the next `notify`."""
+        if self._event is None:
+            self._event = anyio.Event()
+        await self._event.wait()
+
+    async def beyond(self, count: int) -> None:
+        """Wait until it was notified more than `count` times: nothing is missed between looking and waiting."""
+        while self.count <= count:
+            await self.wait()
+
+
+class _Awaited:
+    """Something that somebody waits for: `done` when it happened, or when it is known not to."""
+
+    def __init__(self) -> None:
+        self.done = anyio.Event()
+        self.failure: BaseException | None = None
+
+    def fail(self, error: BaseException) -> None:
+        """It does not happen."""
+        if not self.done.is_set():
+            self.failure = error
+            self.done.set()
+
+
+class _Pending(_Awaited):
+    """A local transaction on its way."""
+
+    def __init__(self, request: WriteRequest) -> None:
+        super().__init__()
+        self.request = request
+        self.outcome: WriteOutcome | None = None
+
+
+class Driver:
+    """Runs one replica. `run` must be running for anything to happen.
+
+    `view_arrival` is how far the view is derived; `held_by` tells what each other replica is known to have on disk.
+    """
+
+    def __init__(self, replica: Replica, thread: StoreThread[Host]) -> None:
+        self.replica = replica
+        self.thread = thread
+        self.view_arrival = 0
+        self.digest = ""
+        self.changed = Signal()
+        self.heard = Signal()
+        self.links_changed = Signal()
+        self.members_changed = Signal()
+        self.held_by: dict[ReplicaId, list[Frontier]] = {}
+        self.last_heard: dict[ReplicaId, float] = {}
+        self.alarms: deque[Notice] = deque(maxlen=limits.alarms_kept_max)
+        self.on_notice: Callable[[Notice], None] | None = None
+        self.failure: BaseException | None = None
+        self._links: dict[int, Outlet] = {}
+        self._jobs: deque[Job] = deque()
+        self._work = Signal()
+        self._pending: deque[_Pending] = deque()
+        self._awaited: set[_Awaited] = set()
+        self._write_queued = False
+        self._deriving = False
+        self._earlier = Signal()
+        self._sleeping_until = 0.0
+
+    # -- the loop ----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Carry out jobs and ticks until cancelled.
+
+        A job that was begun is ended; whoever waits for one that was not gets an error. A disk that refuses ends it,
+        and is never asked again: reading goes on, all else raises what the disk said.
+        """
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._tick)
+                self.derive_soon()
+                await self._work_off()
+                tasks.cancel_scope.cancel()
+        finally:
+            self._end(UsageError("this site is closed; open it again"), "the site is closed")
+
+    async def _work_off(self) -> None:
+        while True:
+            while self._jobs:
+                job = self._jobs.popleft()
+                try:
+                    with anyio.CancelScope(shield=True):
+                        await job()
+                except CrdtSyncError as error:
+                    self._end(error, "this site's disk refuses")
+                    self._alarm(effects.Alarm("storage", str(error)))
+                    return
+                await anyio.lowlevel.checkpoint_if_cancelled()
+            await self._work.wait()
+
+    def _end(self, error: BaseException, reason: str) -> None:
+        """Nothing more is carried out: tell all who wait, once."""
+        if self.failure is not None:
+            return
+        self.failure = error
+        self._jobs.clear()
+        self._pending.clear()
+        for awaited in self._awaited:
+            awaited.fail(error)
+        for link in list(self._links.values()):
+            link.close(reason)
+        for signal in (self.changed, self.heard, self.links_changed, self.members_changed):
+            signal.notify()
+
+    def check(self) -> None:
+        """Raise why nothing more is carried out, if that is so."""
+        if self.failure is not None:
+            raise self.failure.with_traceback(None)
+
+    async def _happened(self, awaited: _Awaited) -> None:
+        """Wait for what was queued, also when cancelled: cancellation is answered when it is known what happened."""
+        self._awaited.add(awaited)
+        try:
+            with anyio.CancelScope(shield=True):
+                await awaited.done.wait()
+        finally:
+            self._awaited.discard(awaited)
+        if awaited.failure is not None:
+            raise awaited.failure.with_traceback(None)
+
+    async def _tick(self) -> None:
+        while True:
+            self._sleeping_until = self.replica.wakeup
+            with anyio.move_on_after(max(0.0, self._sleeping_until - time.monotonic())):
+                await self._earlier.wait()
+                continue
+            self.handle(events.Tick())
+
+    def _queue(self, job: Job) -> None:
+        if self.failure is not None:
+            return
+        self._jobs.append(job)
+        self._work.notify()
+
+    def handle(self, event: events.Event) -> None:
+        """Let the core take in an event, and carry out what it wants."""
+        for effect in self.replica.handle(time.monotonic(), event):
+            _PERFORM[type(effect)](self, effect)
+        if self.replica.wakeup < self._sleeping_until:
+            self._earlier.notify()
+
+    # -- links -------------------------------------------------------------------------------------------------------
+
+    def link_up(self, number: int, replica: ReplicaId, link: Outlet, *, dialled: bool) -> None:
+        """A link stands. `link_down` must follow when it ends."""
+        if self.failure is not None:
+            link.close("this site carries nothing out any more")
+            return
+        self._links[number] = link
+        self.handle(events.LinkUp(number, replica, dialled))
+        peer = self.replica.peers.get(number)
+        if peer is not None:
+            self.held_by[replica] = [*self.held_by.get(replica, [])[-1:], peer.have]
+        self.links_changed.notify()
+        self.heard.notify()
+
+    def link_down(self, number: int) -> None:
+        """The link has ended."""
+        self._links.pop(number, None)
+        self.handle(events.LinkDown(number))
+        self.links_changed.notify()
+        self.heard.notify()
+
+    def received(self, number: int, message: bytes) -> None:
+        """A message came in."""
+        peer = self.replica.peers.get(number)
+        if peer is not None:
+            self.last_heard[peer.replica] = time.time()
+        self.handle(events.Received(number, message))
+        self.heard.notify()
+
+    def linked(self, replica: ReplicaId) -> bool:
+        """Whether there is a link to this replica."""
+        return any(peer.replica == replica for peer in self.replica.peers.values())
+
+    def holders(self, commit: CommitId) -> int:
+        """How many replicas, this one included, are known to have `commit` on disk."""
+        here = self.replica.stored.sequence(commit.log) >= commit.sequence
+        others = sum(
+            any(have.sequence(commit.log) >= commit.sequence for have in frontiers)
+            for frontiers in self.held_by.values()
+        )
+        return here + others
+
+    # -- local work --------------------------------------------------------------------------------------------------
+
+    async def write(self, request: WriteRequest) -> WriteOutcome:
+        """Make `request` durable and visible here. Transactions that wait together share one sync.
+
+        Once this was called the transaction happens, also when the caller is cancelled: cancellation is answered when
+        the outcome is known. Raises RefusedError while this replica is fetching its own newer log (L4), and what the
+        disk says.
+        """
+        self.check()
+        if self.replica.recovering:
+            raise RefusedError("a peer holds newer commits of this site; they are being fetched: try again in a moment")
+        pending = _Pending(request)
+        self._pending.append(pending)
+        if not self._write_queued:
+            self._write_queued = True
+            self._queue(self._write_group)
+        await self._happened(pending)
+        assert pending.outcome is not None
+        return pending.outcome
+
+    async def _write_group(self) -> None:
+        self._write_queued = False
+        group = [self._pending.popleft() for _ in range(min(len(self._pending), limits.group_commits_max))]
+        if self._pending:
+            self._write_queued = True
+            self._queue(self._write_group)
+        requests = [pending.request for pending in group]
+        try:
+            grant = self._grant()
+            outcomes, view = await self.thread.run(lambda host: host.write(requests, grant))
+        except BaseException as error:
+            for pending in group:
+                pending.fail(error)
+            if isinstance(error, RefusedError):
+                return
+            raise
+        for pending, outcome in zip(group, outcomes, strict=True):
+            pending.outcome = outcome
+            pending.done.set()
+        commits = [commit for outcome in outcomes for commit in outcome.commits]
+        if commits:
+            keys = [key for outcome in outcomes for key in outcome.keys]
+            self.handle(events.Wrote(commits, keys))
+        self._derived(view)
+
+    def _grant(self) -> WriteGrant:
+        membership = self.replica.membership
+        if membership.state().active(self.replica.id) is None:
+            raise RefusedError("the practice has removed this site; its records can be read here, not written")
+        epoch = membership.state().sealing_epoch()
+        if epoch is None:
+            raise RefusedError("every key epoch has a removed reader; an admin site must open the next one first")
+        return WriteGrant(members=tuple(membership.heads), epoch=epoch)
+
+    async def publish(self, records: Sequence[tuple[MemberHash, bytes]]) -> None:
+        """Make membership records of our own durable, and tell everybody. Raises what the disk says."""
+        self.check()
+        published = _Awaited()
+
+        async def job() -> None:
+            await self.thread.run(lambda host: host.engine.add_members(records))
+            self.handle(events.MembersStored(records))
+            published.done.set()
+
+        self._queue(job)
+        await self._happened(published)
+
+    async def in_order(self, work: Callable[[Host], _R]) -> _R:
+        """Run `work` in the store's thread, behind all jobs that are queued now."""
+        box: list[_R] = []
+        worked = _Awaited()
+
+        async def job() -> None:
+            try:
+                box.append(await self.thread.run(work))
+                worked.done.set()
+            except Exception as error:
+                worked.fail(error)
+                if isinstance(error, EnvironmentFailure):
+                    raise
+
+        self.check()
+        self._queue(job)
+        await self._happened(worked)
+        return box[0]
+
+    # -- deriving ----------------------------------------------------------------------------------------------------
+
+    def derive_soon(self) -> None:
+        """Derive what the view lacks, in batches, between other jobs."""
+        if not self._deriving:
+            self._deriving = True
+            self._queue(self._derive)
+
+    async def _derive(self) -> None:
+        self._deriving = False
+        result = await self.thread.run(lambda host: host.engine.derive(host.now_ms()))
+        if not result.done:
+            self.derive_soon()
+        self._derived(result)
+
+    async def _derive_waiting(self) -> None:
+        self._derived(await self.thread.run(lambda host: host.engine.derive_waiting(host.now_ms())))
+
+    def _derived(self, result: DeriveResult) -> None:
+        self.view_arrival, self.digest = result.arrival, result.digest.hex()
+        for text in result.alarms:
+            self._alarm(effects.Alarm("held", text))
+        if result.done:
+            self.handle(events.Derived(result.arrival, result.digest, result.waiting))
+        self.changed.notify()
+        self.heard.notify()
+
+    # -- effects -----------------------------------------------------------------------------------------------------
+
+    def _send(self, effect: effects.Send) -> None:
+        link = self._links.get(effect.link)
+        if link is not None:
+            link.post(effect.message, effect.urgent)
+
+    def _close(self, effect: effects.Close) -> None:
+        link = self._links.get(effect.link)
+        if link is not None:
+            link.close(effect.reason)
+
+    def _store(self, effect: effects.Store) -> None:
+        async def job() -> None:
+            await self.thread.run(lambda host: host.engine.append(effect.commits, effect.keys, host.now_ms()))
+            self.derive_soon()
+            self.handle(events.Stored())
+
+        self._queue(job)
+
+    def _store_members(self, effect: effects.StoreMembers) -> None:
+        async def job() -> None:
+            await self.thread.run(lambda host: host.engine.add_members(effect.records))
+            self.handle(events.MembersStored(effect.records))
+
+        self._queue(job)
+
+    def _store_keys(self, effect: effects.StoreKeys) -> None:
+        async def job() -> None:
+            await self.thread.run(lambda host: host.engine.put_keys(effect.keys))
+            self.handle(events.KeysStored(effect.keys))
+            self._queue(self._derive_waiting)
+
+        self._queue(job)
+
+    def _read_feeds(self, effect: effects.ReadFeeds) -> None:
+        async def job() -> None:
+            commits, keys = await self.thread.run(
+                lambda host: host.engine.read_feeds(effect.cursors, effect.commits_max, effect.bytes_max)
+            )
+            self.handle(events.FeedsRead(effect.link, commits, keys))
+
+        self._queue(job)
+
+    def _read_backlog(self, effect: effects.ReadBacklog) -> None:
+        async def job() -> None:
+            commits, size = await self.thread.run(lambda host: host.engine.read_backlog(effect.cursors))
+            self.handle(events.BacklogRead(effect.link, commits, size))
+
+        self._queue(job)
+
+    def _read_keys(self, effect: effects.ReadKeys) -> None:
+        async def job() -> None:
+            keys = await self.thread.run(lambda host: host.engine.read_keys(effect.ids))
+            self.handle(events.KeysRead(effect.link, keys))
+
+        self._queue(job)
+
+    def _members_changed(self, effect: effects.MembersChanged) -> None:
+        del effect
+        state = self.replica.membership.state()
+
+        async def job() -> None:
+            if await self.thread.run(lambda host: host.learn_epochs(state)):
+                await self._derive_waiting()
+            self.members_changed.notify()
+            self.heard.notify()
+
+        self._queue(job)
+
+    def _new_boot(self, effect: effects.NewBoot) -> None:
+        del effect
+
+        async def job() -> None:
+            log: LogId = await self.thread.run(lambda host: host.new_boot())
+            self.handle(events.BootOpened(log))
+
+        self._queue(job)
+
+    def _rederive(self, effect: effects.Rederive) -> None:
+        del effect
+
+        async def job() -> None:
+            await self.thread.run(lambda host: host.engine.rebuild(host.now_ms(), None))
+            self.derive_soon()
+
+        self._queue(job)
+
+    def _alarm(self, effect: effects.Alarm) -> None:
+        notice = Notice(effect.kind, effect.text)
+        self.alarms.append(notice)
+        if self.on_notice is not None:
+            self.on_notice(notice)
+
+
+_PERFORM: Mapping[type, Callable[[Driver, Any], None]] = {
+    effects.Send: Driver._send,
+    effects.Close: Driver._close,
+    effects.Store: Driver._store,
+    effects.StoreMembers: Driver._store_members,
+    effects.StoreKeys: Driver._store_keys,
+    effects.ReadFeeds: Driver._read_feeds,
+    effects.ReadBacklog: Driver._read_backlog,
+    effects.ReadKeys: Driver._read_keys,
+    effects.MembersChanged: Driver._members_changed,
+    effects.NewBoot: Driver._new_boot,
+    effects.Rederive: Driver._rederive,
+    effects.Alarm: Driver._alarm,
+}

@@ -1,0 +1,25 @@
+"""The engine: one replica's log, view and keys at work, synchronous and in one thread."""
+
+from crdtsync.engine.engine import Engine
+from crdtsync.engine.values import (
+    DeriveResult,
+    EngineStatus,
+    RecordEdits,
+    RecordState,
+    VerifyResult,
+    WriteGrant,
+    WriteOutcome,
+    WriteRequest,
+)
+
+__all__ = [
+    "DeriveResult",
+    "EngineStatus",
+    "Engine",
+    "RecordEdits",
+    "RecordState",
+    "VerifyResult",
+    "WriteGrant",
+    "WriteOutcome",
+    "WriteRequest",
+]

@@ -1,0 +1,414 @@
+"""The engine: one replica's log and view, written and derived in one thread.
+
+    append   keys, then log, each synced before the next (L1)
+    derive   the log's newest commits into the view, a batch in one transaction (L2, L8)
+    write    local transactions: derive what is pending, edit, seal, sign, append, and the view with it
+
+It is synchronous and deterministic: the driver brings wall time, the sealer randomness. In real life it runs in the
+store's thread, in the simulator directly. When the disk refuses, StorageFailure comes out of every later call as well:
+the driver closes and opens the replica again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+
+from crdtsync import limits
+from crdtsync.clock import HybridClock, wall_ms
+from crdtsync.engine.deriving import Deriving
+from crdtsync.engine.parts import Parts
+from crdtsync.engine.values import (
+    DeriveResult,
+    EngineStatus,
+    RecordState,
+    VerifyResult,
+    WriteGrant,
+    WriteOutcome,
+    WriteRequest,
+)
+from crdtsync.engine.verify import KeysOf, Progress, Verifier
+from crdtsync.engine.write import Held, Scribe, Sealing
+from crdtsync.errors import EnvironmentFailure, RefusedError
+from crdtsync.ids import (
+    BOOT_ID_BYTES,
+    BootId,
+    DataKeyId,
+    Head,
+    LogId,
+    MemberHash,
+    PracticeId,
+    RecordId,
+    ReplicaId,
+    base32,
+    log_id,
+    log_tag,
+    replica_of,
+)
+from crdtsync.replication.commit import Commit
+from crdtsync.replication.stored import KeyObject, LogHead, StoredCommit
+from crdtsync.replication.writer import LogWriter
+from crdtsync.sealing.base import Sealer
+from crdtsync.sealing.keyring import Keyring
+from crdtsync.storage.base import Store
+
+_META_LOG = "engine.log"
+
+
+class Engine:
+    """Owns a store. Not safe for use from two threads at once; every call leaves it whole, also when it raises."""
+
+    def __init__(
+        self, store: Store, sealer: Sealer, keyring: Keyring, *, practice: PracticeId, replica: ReplicaId
+    ) -> None:
+        """Declare the tables of all kinds and check the view: one that is no prefix of the log is empty after this."""
+        self._store = store
+        self._sealer = sealer
+        self._practice = practice
+        self._replica = replica
+        self._keyring = keyring
+        self._alarms: list[str] = []
+        self._parts = Parts(store, sealer, keyring, practice)
+        self._deriving = Deriving(store, self._parts, self._alarm)
+        self._frontier = store.frontier()
+        self._log_head = store.log_head()
+        self._tail: deque[StoredCommit] = deque()
+        self._tail_bytes = 0
+        self._writer: LogWriter | None = None
+        self._clock = HybridClock()
+        self._unheard: list[tuple[LogId, int]] = []
+        self._ahead: set[LogId] = set()
+        self._now_ms = 0
+        self.needs_boot = False
+        """A request was refused because what this log writes to its record is held (L6): open a new boot."""
+
+    # -- boots (L4) ---------------------------------------------------------------------------------------------------
+
+    @property
+    def log(self) -> LogId | None:
+        """The log that this replica writes; None before a boot was opened or continued."""
+        return self._writer.log if self._writer else None
+
+    @property
+    def last_sequence(self) -> int:
+        """The sequence of the newest commit in the own log, 0 when there is none."""
+        return self._writer.head.sequence if self._writer else 0
+
+    def open_boot(self, boot: BootId | None = None) -> LogId:
+        """Write a fresh log from now on (L4). Its first commit names what it continues, and the whole frontier.
+
+        A boot that is drawn here is drawn again while the tag of its log is taken; one that is given is taken as it is.
+        """
+        tags = {log_tag(log) for log in self._frontier}
+        log = log_id(self._replica, boot or BootId(self._sealer.random(BOOT_ID_BYTES)))
+        while boot is None and log_tag(log) in tags:
+            log = log_id(self._replica, BootId(self._sealer.random(BOOT_ID_BYTES)))
+        if log in self._frontier:
+            raise RefusedError("this boot was written before; open another one")
+        previous = self._newest_own_log()
+        continues = None if previous is None else (previous, self._frontier[previous])
+        self._store.set_meta({_META_LOG: log})
+        self._write_to(log, None, self._frontier, continues)
+        return log
+
+    def continue_log(self, log: LogId) -> None:
+        """Go on writing `log`: the caller has proved that nobody else does (L4)."""
+        head = self._frontier.get(log)
+        moved: Mapping[LogId, Head] = self._frontier
+        if head is not None:
+            own = self._store.commit(log, head.sequence)
+            if own is not None:
+                # Each own commit names all that moved before it, so what arrived later is what is left to be named.
+                moved = {other: at for other, at in self._frontier.items() if self._arrival_of(other, at) > own.arrival}
+                self._clock.last = max(self._clock.last, own.commit.header.stamp)
+        self._write_to(log, head, moved, None)
+
+    def _write_to(
+        self, log: LogId, head: Head | None, moved: Mapping[LogId, Head], continues: tuple[LogId, Head] | None
+    ) -> None:
+        self._writer = LogWriter(self._practice, log, self._clock, head=head, moved=moved, continues=continues)
+        self._deriving.shelf.write_as(log)
+        self.needs_boot = False
+        for other, at in self._frontier.items():
+            stored = self._store.commit(other, at.sequence)
+            if stored is not None:
+                self._unheard.append((other, stored.commit.header.stamp))
+
+    def _newest_own_log(self) -> LogId | None:
+        own = [log for log in self._frontier if replica_of(log) == self._replica]
+        last = self._store.meta(_META_LOG)
+        if last is not None and last in own:
+            return LogId(last)
+        return max(own, key=lambda log: self._arrival_of(log, self._frontier[log]), default=None)
+
+    def _arrival_of(self, log: LogId, head: Head) -> int:
+        stored = self._store.commit(log, head.sequence)
+        return stored.arrival if stored else 0
+
+    # -- receiving ----------------------------------------------------------------------------------------------------
+
+    def append(self, commits: Sequence[tuple[Commit, bool]], keys: Sequence[KeyObject], now_ms: int) -> None:
+        """Put keys, then commits on disk, each synced when this returns (L1). `derive` brings them into the view."""
+        self._now_ms = now_ms
+        self.put_keys(keys)
+        if not commits:
+            return
+        before = self._log_head.arrival
+        self._log_head = self._store.append(commits, now_ms)
+        self._moved([commit for commit, _ in commits])
+        tail = self._tail
+        if before != (tail[-1].arrival if tail else self._derived.arrival):
+            return
+        for number, (commit, checked) in enumerate(commits, before + 1):
+            tail.append(StoredCommit(number, now_ms, commit, checked))
+            self._tail_bytes += commit.size
+        if self._tail_bytes > limits.tail_bytes_max:
+            self._drop_tail()
+
+    def put_keys(self, keys: Sequence[KeyObject]) -> None:
+        """Put wrapped data keys on disk, synced; `derive_waiting` derives what waited for them."""
+        if not keys:
+            return
+        self._store.put_keys(keys)
+        self._parts.remember(keys)
+        if self._deriving.marks.waiting:
+            self._deriving.marks.keys_came([key.id for key in keys], self._parts)
+
+    def add_members(self, records: Sequence[tuple[MemberHash, bytes]]) -> None:
+        """Put membership records on disk, synced."""
+        self._store.add_members(records)
+
+    def _moved(self, commits: Sequence[Commit]) -> None:
+        writer = self._writer
+        for commit in commits:
+            log, head = commit.header.log, commit.head
+            self._frontier[log] = head
+            if writer is not None:
+                writer.saw(log, head)
+
+    def _drop_tail(self) -> None:
+        self._tail.clear()
+        self._tail_bytes = 0
+
+    # -- deriving -----------------------------------------------------------------------------------------------------
+
+    def derive(self, now_ms: int, commits_max: int = limits.batch_commits_max) -> DeriveResult:
+        """Bring the next batch of arrivals into the view, in one transaction.
+
+        A crash in between loses the transaction and nothing else: the next call derives the same batch again.
+        """
+        self._now_ms = now_ms
+        self._derive(commits_max)
+        return self._result(self._derived == self._log_head)
+
+    def derive_waiting(self, now_ms: int, parts_max: int = limits.batch_commits_max) -> DeriveResult:
+        """Derive parts whose keys are here now: per subject, in the order of the log, in one transaction.
+
+        To be called when keys or epochs came. `done` is False when there may be more of them: call again.
+        """
+        self._now_ms = now_ms
+        self._derive_pending()
+        return self._result(self._deriving.waiting(parts_max))
+
+    def rebuild(self, now_ms: int, progress: Progress | None = None) -> tuple[str, int]:
+        """Empty the view and derive everything again; digest and records are as before (L8).
+
+        `progress` is told how many of the log's commits are done. A crash in between leaves a view that is behind.
+        """
+        self._now_ms = now_ms
+        self._deriving.reset()
+        self._drop_tail()
+        while self._derived != self._log_head:
+            self._derive(limits.batch_commits_max)
+            if progress is not None:
+                progress(self._derived.arrival, self._log_head.arrival)
+        while not self._deriving.waiting(limits.batch_commits_max):
+            pass
+        return self.digest()
+
+    @property
+    def _derived(self) -> LogHead:
+        return self._deriving.view.head
+
+    def _derive(self, commits_max: int) -> None:
+        self._deriving.refresh()
+        batch = self._next(commits_max)
+        if not batch:
+            return
+        self._hear([(stored.commit.header.log, stored.commit.header.stamp) for stored in batch])
+        self._deriving.batch(batch)
+        tail, derived = self._tail, self._derived.arrival
+        while tail and tail[0].arrival <= derived:
+            self._tail_bytes -= tail.popleft().commit.size
+
+    def _derive_pending(self) -> None:
+        self._deriving.refresh()
+        while self._derived != self._log_head:
+            self._derive(limits.batch_commits_max)
+
+    def _next(self, commits_max: int) -> Sequence[StoredCommit]:
+        after = self._derived.arrival
+        if after == self._log_head.arrival:
+            return ()
+        tail = self._tail
+        if tail and tail[0].arrival == after + 1:
+            return list(islice(tail, max(commits_max, 1)))
+        return self._store.arrivals(after, commits_max, limits.in_flight_bytes_max)
+
+    def _hear(self, stamps: Iterable[tuple[LogId, int]]) -> None:
+        """Learn the stamps of others, when wall time is known; a clock far ahead raises one alarm per log."""
+        if not self._now_ms:
+            self._unheard.extend(stamps)
+            return
+        last = self._clock.last
+        for log, stamp in stamps:
+            if stamp > last and not self._clock.observe(stamp, self._now_ms) and log not in self._ahead:
+                self._ahead.add(log)
+                minutes = (wall_ms(stamp) - self._now_ms) // 60_000
+                self._alarm(f"the clock of replica {base32(replica_of(log))} is {minutes} minutes ahead; set it right")
+
+    def _alarm(self, text: str) -> None:
+        if len(self._alarms) < limits.alarms_kept_max:
+            self._alarms.append(text)
+
+    def _result(self, done: bool) -> DeriveResult:
+        view = self._deriving.view
+        changed, view.changed = view.changed, []
+        alarms, self._alarms = self._alarms, []
+        return DeriveResult(
+            done=done,
+            arrival=view.head.arrival,
+            digest=view.digest,
+            records=view.records,
+            changed=list(dict.fromkeys(changed)),
+            waiting=list(self._deriving.marks.waiting),
+            alarms=alarms,
+        )
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    def write(self, requests: Sequence[WriteRequest], grant: WriteGrant, now_ms: int) -> list[WriteOutcome]:
+        """Make local transactions durable and visible, all with one sync of the log; one outcome per request.
+
+        What the log holds is derived first, so that each commit depends on the whole log. A request that fails has its
+        error in its outcome and changed nothing. Raises RefusedError when there is no boot to write in or the epoch is
+        not known, StorageFailure when the disk refuses: then nothing of the call is in the view.
+        """
+        self._now_ms = now_ms
+        writer = self._writable(grant)
+        self._derive_pending()
+        self._hear(self._unheard)
+        self._unheard = []
+        deriving = self._deriving
+        draft = writer.draft()
+        sealing = Sealing(self._sealer, self._parts, writer.log, grant, now_ms)
+        scribe = Scribe(sealing, deriving.shelf, deriving.marks, draft, self._log_head.arrival)
+        try:
+            outcomes = [self._request(scribe, request) for request in requests]
+        except BaseException:
+            deriving.recover()
+            raise
+        if scribe.commits:
+            deriving.written(lambda: self._store_written(scribe))
+            writer.accept(draft)
+            self._frontier[writer.log] = draft.head
+            self._parts.remember(scribe.keys)
+            self._parts.adopt(scribe.keys)
+        else:
+            deriving.shelf.settle(keep=True)
+        return outcomes
+
+    def _writable(self, grant: WriteGrant) -> LogWriter:
+        writer = self._writer
+        if writer is None:
+            raise RefusedError("no boot is open; call open_boot or continue_log first")
+        here = self._frontier.get(writer.log)
+        if here is not None and here != writer.head:
+            raise RefusedError("this replica's log was continued by somebody else; open a new boot")
+        if not self._keyring.has(grant.epoch):
+            raise RefusedError("the epoch to seal under is not known here; it comes with the next contact")
+        return writer
+
+    def _request(self, scribe: Scribe, request: WriteRequest) -> WriteOutcome:
+        try:
+            commits, keys = scribe.request(request)
+        except EnvironmentFailure:
+            raise
+        except Exception as error:  # whatever is wrong with one request is its caller's, and leaves the others whole
+            self.needs_boot = self.needs_boot or isinstance(error, Held)
+            return WriteOutcome(error=error)
+        return WriteOutcome(commits[-1] if commits else None, tuple(commits), tuple(keys))
+
+    def _store_written(self, scribe: Scribe) -> LogHead:
+        if scribe.keys:
+            self._store.put_keys(scribe.keys)
+        self._log_head = self._store.append([(commit, True) for commit in scribe.commits], self._now_ms)
+        return self._log_head
+
+    # -- serving peers ------------------------------------------------------------------------------------------------
+
+    def read_feeds(
+        self, cursors: Mapping[LogId, int], commits_max: int, bytes_max: int
+    ) -> tuple[list[StoredCommit], list[KeyObject]]:
+        """Commits of these logs in order of arrival, and the key objects that they introduce."""
+        commits = self._store.feeds(cursors, commits_max, bytes_max)
+        return commits, self._parts.introduced(ref for stored in commits for ref in stored.commit.header.parts)
+
+    def read_backlog(self, cursors: Mapping[LogId, int]) -> tuple[int, int]:
+        """Number and bytes of the commits that `read_feeds` would give without limits."""
+        return self._store.backlog(cursors)
+
+    def read_keys(self, ids: Sequence[DataKeyId]) -> list[KeyObject]:
+        """Those of the named key objects that are here."""
+        return self._parts.objects(ids)
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    def record(self, kind: str | None, record: RecordId) -> RecordState | None:
+        """A record as of now, after deriving what is pending; `kind` None means whichever kind has the id.
+
+        None when there is no such record here.
+        """
+        self._derive_pending()
+        if kind is None:
+            documents = self._store.documents_of(record)
+            if not documents:
+                return None
+            kind = documents[0].kind
+        found = self._deriving.shelf.peek(kind, record)
+        if found is None:
+            return None
+        return RecordState(kind, record, found.subject, found.document.content(), found.damaged)
+
+    def digest(self) -> tuple[str, int]:
+        """The view's digest in hexadecimal, and the number of its records, as far as it is derived (L5)."""
+        view = self._deriving.view
+        return view.digest.hex(), view.records
+
+    def status(self) -> EngineStatus:
+        """Numbers for people, as far as the view is derived."""
+        digest, records = self.digest()
+        return EngineStatus(
+            arrival=self._log_head.arrival,
+            derived=self._derived.arrival,
+            digest=digest,
+            records=records,
+            kinds=self._store.counts(),
+            conflicts=len(self._store.conflicts()),
+            waiting=len(self._deriving.marks.waiting),
+        )
+
+    def frontier(self) -> dict[LogId, Head]:
+        """Per log the last commit that is here, synced."""
+        return dict(self._frontier)
+
+    def verify(self, progress: Progress | None, keys_of: KeysOf) -> VerifyResult:
+        """Check log and view, without changing anything; `keys_of` gives the signing key of a replica.
+
+        Chains, hashes, signatures (the last of every log and every one that was checked when it came), order and
+        dependencies of arrivals, key objects; then all documents are derived again in memory and compared. What is
+        wrong stands in the result as sentences.
+        """
+        marks = self._deriving.marks
+        return Verifier(self._store, self._sealer, self._parts, marks.waiting, progress, keys_of).run()

@@ -1,0 +1,116 @@
+"""What deriving could not do yet, and what it never will: kept in the view, so that it survives with it (L2, L6).
+
+    waiting   a part whose data key or epoch is not here; its subject's later parts wait behind it, in log order
+    held      a change that no document can take: later changes to the same record by that log are held as well, since
+              they build on it. The verdict follows from bytes alone, so every site reaches it.
+
+Both live in the store's `waiting` table: what is held stands there under a made-up key id that begins with eight zero
+bytes (no hash does), with the arrival from which on it is held.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Final
+
+from crdtsync.engine.parts import Parts
+from crdtsync.ids import DataKeyId, LogId
+from crdtsync.storage.base import Store
+
+_HELD_PREFIX: Final = bytes(8)
+
+
+def held_id(log: LogId, what: str) -> DataKeyId:
+    """The name under which it is kept that changes by `log` to `what` are held."""
+    return DataKeyId(_HELD_PREFIX + hashlib.sha256(b"crdtsync/held/1" + log + what.encode()).digest()[:8])
+
+
+class Marks:
+    """The waiting and the held, in memory; `write` puts what changed into the open view transaction."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[DataKeyId, list[int]] = {}
+        self.blocked: set[str] = set()
+        self.late: set[DataKeyId] = set()
+        self._absent: set[DataKeyId] = set()
+        self._held: dict[DataKeyId, int] = {}
+        self._changed: set[DataKeyId] = set()
+
+    @classmethod
+    def load(cls, store: Store, parts: Parts) -> Marks:
+        """What the view holds."""
+        marks = cls()
+        for key, arrivals in store.waiting().items():
+            if key.startswith(_HELD_PREFIX):
+                marks._held[key] = arrivals[0]
+            else:
+                marks.waiting[key] = arrivals
+        parts.prefetch(marks.waiting)
+        for key in marks.waiting:
+            found = parts.key(key)
+            if found is None:
+                marks._absent.add(key)
+            else:
+                # Whether the key came before or after other parts of its subject is not remembered: assume the worse.
+                marks.late.add(key)
+                marks.blocked.add(found.subject)
+        return marks
+
+    def wait(self, key: DataKeyId, subject: str | None, arrival: int) -> None:
+        """A part of the commit at `arrival` waits for `key`; `subject` is known when the key object is here."""
+        self.waiting.setdefault(key, []).append(arrival)
+        self._changed.add(key)
+        if subject is None:
+            self._absent.add(key)
+        else:
+            self.blocked.add(subject)
+
+    def keys_came(self, ids: Iterable[DataKeyId], parts: Parts) -> None:
+        """Keys are on disk now: parts of their subjects wait until what waited for them is derived."""
+        for key in self._absent.intersection(ids):
+            found = parts.key(key)
+            if found is not None:
+                self._absent.discard(key)
+                self.late.add(key)
+                self.blocked.add(found.subject)
+
+    def derived(self, key: DataKeyId, left: list[int]) -> None:
+        """Of the parts that waited for `key`, these are left."""
+        self._changed.add(key)
+        if left:
+            self.waiting[key] = left
+        else:
+            del self.waiting[key]
+            self.late.discard(key)
+
+    def unblock(self, parts: Parts) -> None:
+        """Subjects that nothing waits for any more flow again."""
+        found = (parts.key(key) for key in self.waiting)
+        self.blocked = {key.subject for key in found if key is not None}
+
+    def hold(self, log: LogId, what: str, arrival: int) -> bool:
+        """Hold changes by `log` to `what` from `arrival` on. False when they are held already."""
+        key = held_id(log, what)
+        if key in self._held:
+            return False
+        self._held[key] = arrival
+        self._changed.add(key)
+        return True
+
+    @property
+    def holds(self) -> bool:
+        """Whether anything is held: the question of the hot path."""
+        return bool(self._held)
+
+    def is_held(self, log: LogId, what: str, arrival: int) -> bool:
+        """Whether a change that arrived at `arrival` is held."""
+        since = self._held.get(held_id(log, what))
+        return since is not None and arrival >= since
+
+    def write(self, store: Store) -> None:
+        """Write what changed since the last call."""
+        for key in sorted(self._changed):
+            since = self._held.get(key)
+            store.write_waiting(key, self.waiting.get(key, ()) if since is None else [since])
+        self._changed.clear()

@@ -1,0 +1,104 @@
+"""What the engine is asked and what it answers: plain values, safe to hand from thread to thread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from crdtsync.documents import Content, Edit
+from crdtsync.ids import DataKeyId, EpochId, MemberHash, RecordId
+from crdtsync.replication.commit import Commit
+from crdtsync.replication.stored import KeyObject
+
+
+@dataclass(frozen=True, slots=True)
+class RecordEdits:
+    """What one transaction does to one record. `subject` counts when the record is new; "" means the record itself."""
+
+    kind: str
+    record: RecordId
+    subject: str
+    edits: Sequence[Edit]
+
+
+@dataclass(frozen=True, slots=True)
+class WriteRequest:
+    """One local transaction: who, why, where and what for, and the edits; all of it becomes one commit or none (L2)."""
+
+    author: str
+    reason: str
+    workstation: str
+    purpose: str
+    records: Sequence[RecordEdits]
+
+
+@dataclass(frozen=True, slots=True)
+class WriteGrant:
+    """Under what a writer may write now: the newest membership records it knows, and the epoch to seal under."""
+
+    members: tuple[MemberHash, ...]
+    epoch: EpochId
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOutcome:
+    """What became of one request.
+
+    `commit` is its last commit (None when nothing changed or it failed), `commits` all of them in order, to be passed
+    on as they are; `keys` the data keys that they introduce; `error` why nothing of the request was written.
+    """
+
+    commit: Commit | None = None
+    commits: tuple[Commit, ...] = ()
+    keys: tuple[KeyObject, ...] = ()
+    error: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeriveResult:
+    """How far the view goes now. `done` tells that nothing is left to be derived with what is here.
+
+    `digest` (32 bytes) and `records` sum up the view at `arrival` (L5). `changed`, `alarms` are what came since the
+    last result; `waiting` are the keys that parts wait for. An alarm is a sentence without content of records.
+    """
+
+    done: bool
+    arrival: int
+    digest: bytes
+    records: int
+    changed: Sequence[tuple[str, RecordId]]
+    waiting: Sequence[DataKeyId]
+    alarms: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordState:
+    """A record's document as of now. `damaged` says why it is not whole, else is empty (L6)."""
+
+    kind: str
+    record: RecordId
+    subject: str
+    content: Content
+    damaged: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatus:
+    """Numbers for people: how far log and view go, what the view holds, and how many keys parts wait for."""
+
+    arrival: int
+    derived: int
+    digest: str
+    records: int
+    kinds: dict[str, int]
+    conflicts: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyResult:
+    """What verifying went over, and every finding as a sentence; no sentence means that all is well."""
+
+    commits: int
+    records: int
+    problems: list[str] = field(default_factory=list)

@@ -1,0 +1,115 @@
+"""What lives in the store's thread: store, keys, engine and the proof of continuity of one replica (L1, L4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from crdtsync.engine import DeriveResult, Engine, WriteGrant, WriteOutcome, WriteRequest
+from crdtsync.errors import SealBroken
+from crdtsync.ids import LogId, PracticeId, ReplicaId, log_from_text, log_text
+from crdtsync.replication.membership import State
+from crdtsync.sealing.base import Sealer
+from crdtsync.sealing.keyring import Keyring
+from crdtsync.storage.base import Store
+from crdtsync.storage.continuity import Continuity
+
+_META_LOG = "boot.log"
+_META_NONCE = "boot.nonce"
+_NONCE_BYTES = 16
+
+
+class Host:
+    """Made in the store's thread and used only there. `now_ms` reads the wall clock."""
+
+    def __init__(
+        self,
+        store: Store,
+        sealer: Sealer,
+        continuity: Continuity,
+        *,
+        practice: PracticeId,
+        replica: ReplicaId,
+        membership: State,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self.store = store
+        self.sealer = sealer
+        self.practice = practice
+        self.replica = replica
+        self.now_ms = now_ms
+        self.keyring = Keyring(sealer)
+        self.learn_epochs(membership)
+        self.engine = Engine(store, sealer, self.keyring, practice=practice, replica=replica)
+        self._continuity = continuity
+        self.continued = self._open_log()
+
+    def _open_log(self) -> bool:
+        """Continue the last log if this is provably its only continuation, else open a fresh boot (L4)."""
+        text = self.store.meta(_META_LOG)
+        nonce = self.store.meta(_META_NONCE)
+        if text is not None and nonce is not None:
+            log = log_from_text(text.decode())
+            head = self.store.frontier().get(log)
+            sequence = 0 if head is None else head.sequence
+            if self._continuity.proves(text.decode(), nonce, sequence):
+                self.engine.continue_log(log)
+                self._renew(log)
+                return True
+        self.new_boot()
+        return False
+
+    def new_boot(self) -> LogId:
+        """Open a log that nobody has written before."""
+        log = self.engine.open_boot()
+        self._renew(log)
+        return log
+
+    def _renew(self, log: LogId) -> None:
+        """A new nonce at every opening: of two folders that were one, only the one opened last can prove it."""
+        nonce = self.sealer.random(_NONCE_BYTES)
+        self.store.set_meta({_META_LOG: log_text(log).encode(), _META_NONCE: nonce})
+        self._continuity.renew(log_text(log), nonce, self.engine.last_sequence)
+
+    def close(self) -> None:
+        """Give files back."""
+        self._continuity.close()
+        self.store.close()
+
+    @property
+    def log(self) -> LogId:
+        """The log that is written now."""
+        log = self.engine.log
+        assert log is not None, "a host opens a log when it is made"
+        return log
+
+    def write(self, requests: Sequence[WriteRequest], grant: WriteGrant) -> tuple[list[WriteOutcome], DeriveResult]:
+        """Write local transactions and tell how far the view is now, in one go."""
+        now = self.now_ms()
+        outcomes = self.engine.write(requests, grant, now)
+        self._continuity.advance(self.engine.last_sequence)
+        return outcomes, self.engine.derive(now)
+
+    def learn_epochs(self, state: State) -> bool:
+        """Open every epoch key that the membership holds for us. True when one was new.
+
+        One that does not open is left: another member may share it again.
+        """
+        before = len(self.keyring.epochs())
+        for delivery in state.deliveries(self.replica):
+            if not self.keyring.has(delivery.epoch):
+                with suppress(SealBroken):
+                    self.keyring.learn_sealed(delivery.epoch, delivery.info, delivery.sealed)
+        self._learn_wrapped(state)
+        return len(self.keyring.epochs()) > before
+
+    def _learn_wrapped(self, state: State) -> None:
+        """Later epochs wrap earlier ones, so that a newcomer reads history."""
+        found = True
+        while found:
+            found = False
+            for epoch in state.epochs.values():
+                for parent, wrapped in epoch.parents:
+                    if self.keyring.has(epoch.id) and not self.keyring.has(parent):
+                        self.keyring.learn_wrapped(parent, wrapped, epoch.id)
+                        found = True

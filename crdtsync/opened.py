@@ -1,0 +1,48 @@
+"""A replica that is open in this process: what founding, serving and `Site` share."""
+
+from __future__ import annotations
+
+from crdtsync.driver import Driver
+from crdtsync.folder import Unlocked
+from crdtsync.ids import base32
+from crdtsync.joining import Invitation
+from crdtsync.replication.membership import Member
+
+
+class Opened:
+    """Who this replica is, and how to reach its core and its store.
+
+    `reachable` are the addresses that newcomers are told, None while nobody listens.
+    """
+
+    def __init__(self, unlocked: Unlocked, driver: Driver) -> None:
+        self.path = unlocked.path
+        self.identity = unlocked.identity
+        self.kdf_fast = unlocked.fast
+        self.driver = driver
+        self.reachable: tuple[str, ...] | None = None
+        self.invitations: list[Invitation] = []
+
+    @property
+    def practice(self) -> str:
+        """The practice's name."""
+        return self.driver.replica.membership.practice_name
+
+    @property
+    def practice_id(self) -> str:
+        """The practice's id, in base32."""
+        return base32(self.driver.replica.membership.practice)
+
+    @property
+    def replica(self) -> str:
+        """This replica's id, in base32."""
+        return base32(self.identity.public.replica)
+
+    @property
+    def name(self) -> str:
+        """This site's name."""
+        return self.driver.replica.describe(self.identity.public.replica)
+
+    def member(self) -> Member | None:
+        """This replica in the membership, None when it was removed."""
+        return self.driver.replica.membership.state().active(self.identity.public.replica)

@@ -1,0 +1,136 @@
+"""Questions to the view, asked in threads beside the one writer: they never wait for it, nor it for them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from crdtsync.changes import Change, Cursor
+from crdtsync.documents import Document, Record, kinds, model_of, read
+from crdtsync.errors import NotFound, UnknownField, UnknownKind, UsageError
+from crdtsync.folder import Unlocked
+from crdtsync.ids import RecordId
+from crdtsync.storage.base import StoredConflict, StoredDocument
+from crdtsync.storage.reader import Reader
+from crdtsync.transaction import AnyRecord
+
+T = TypeVar("T")
+_READING_CLIENT: Final = 1
+"""A document that is only read needs no client id of its own."""
+_THREADS: Final = 4
+_CHANGES_AT_ONCE: Final = 500
+
+
+class Questions:
+    """Reads the view of an open replica."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._limiter = anyio.CapacityLimiter(_THREADS)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, unlocked: Unlocked) -> AsyncIterator[Questions]:
+        """Questions to the view in this folder, whose store is open."""
+        reader = Reader(unlocked.path, unlocked.view_key)
+        try:
+            yield cls(reader)
+        finally:
+            reader.close()
+
+    async def _ask(self, question: Callable[[], T]) -> T:
+        return await anyio.to_thread.run_sync(question, limiter=self._limiter)
+
+    async def record(self, kind: type[Record] | str | None, record: RecordId) -> AnyRecord:
+        """One record. Raises NotFound."""
+        name = kind if kind is None or isinstance(kind, str) else kind.kind
+
+        def ask() -> AnyRecord:
+            if name is None:
+                found = self._reader.documents_of(record)
+                document = found[0] if found else None
+            else:
+                document = self._reader.document(name, record)
+            if document is None:
+                raise NotFound(f"there is no {name or 'record'} with the id {record} here")
+            return opened(document)
+
+        return await self._ask(ask)
+
+    async def find(self, kind: type[Record] | str, limit: int | None, equals: Mapping[str, Any]) -> list[AnyRecord]:
+        """Records of a kind whose fields have these values."""
+        name = kind if isinstance(kind, str) else kind.kind
+        model = model_of(name)
+        if model is None:
+            return await self._ask(lambda: self._find_unknown(name, limit, equals))
+        for field in equals:
+            if field not in model.model_fields:
+                raise UnknownField(f"{name} has no field {field!r}; its fields are {', '.join(model.model_fields)}")
+        where = {field: _column(value) for field, value in equals.items()}
+        return await self._ask(lambda: [opened(found) for found in self._reader.find(name, where, limit)])
+
+    def _find_unknown(self, kind: str, limit: int | None, equals: Mapping[str, Any]) -> list[AnyRecord]:
+        """A kind that no model declares has no table; it is found if records of it came from a later version."""
+        documents = self._reader.documents(kind, limit)
+        if not documents:
+            raise UnknownKind(f"no kind is named {kind!r}; the kinds are {', '.join(sorted(kinds()))}")
+        if equals:
+            raise UsageError(f"{kind} is a kind of a later version; it can be listed here, not searched by its fields")
+        return [opened(document) for document in documents]
+
+    async def sql(self, query: str, params: Sequence[Any]) -> list[dict[str, Any]]:
+        """Rows of one SELECT."""
+        return await self._ask(lambda: self._reader.sql(query, params))
+
+    async def search(self, words: str, limit: int) -> list[AnyRecord]:
+        """Records that contain the words."""
+        return await self._ask(lambda: [opened(found) for found in self._reader.search(words, limit)])
+
+    async def changes(self, after: Cursor) -> list[Change]:
+        """The next records that changed behind a cursor."""
+
+        def ask() -> list[Change]:
+            found = self._reader.changed(after.arrival, after.kind, RecordId(after.record), _CHANGES_AT_ONCE)
+            return [Change(str(Cursor(arrival, kind, record)), kind, record) for arrival, kind, record in found]
+
+        return await self._ask(ask)
+
+    async def conflicts(self) -> list[dict[str, Any]]:
+        """Open conflicts in the shape of `crdtsync conflicts --json`."""
+        return await self._ask(lambda: [_conflict(found) for found in self._reader.conflicts()])
+
+
+def opened(document: StoredDocument) -> AnyRecord:
+    """The record in a stored document."""
+    content = Document(_READING_CLIENT, document.state).content()
+    return read(document.kind, document.record, content)
+
+
+def _column(value: Any) -> Any:
+    """A field's value as its column holds it."""
+    if isinstance(value, bool):
+        return int(value)
+    if value is None or isinstance(value, (str, int, float, bytes)):
+        return value
+    return value.isoformat() if hasattr(value, "isoformat") else str(getattr(value, "value", value))
+
+
+def _conflict(stored: StoredConflict) -> dict[str, Any]:
+    body = json.loads(stored.body)
+    detected = datetime.fromtimestamp(stored.detected_ms / 1000, UTC)
+    return {
+        "id": stored.id,
+        "kind": stored.kind,
+        "severity": stored.severity,
+        "records": body["records"],
+        "field": body["field"],
+        "values": [value["value"] for value in body["values"]],
+        "written": [{name: value[name] for name in ("commit", "stamp")} for value in body["values"]],
+        "detected_at": detected.isoformat(timespec="milliseconds"),
+    }

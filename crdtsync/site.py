@@ -1,0 +1,408 @@
+"""`Site`: one location's server, and the one place where clock, disk, network and core meet.
+
+async with Site.open("jena", passphrase="correct horse") as jena:
+    async with jena.transaction(author="dr.weber") as tx:
+        patient = tx.add(Patient(family_name="Muster"))
+    async with jena.serve("192.168.1.10:7443"):
+        ...
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import anyio
+import anyio.from_thread
+import anyio.lowlevel
+import anyio.to_thread
+
+from crdtsync import folder, founding, members
+from crdtsync.changes import Change, Cursor
+from crdtsync.documents import Record
+from crdtsync.driver import Driver
+from crdtsync.errors import UsageError
+from crdtsync.host import Host
+from crdtsync.ids import CommitId, RecordId
+from crdtsync.opened import Opened
+from crdtsync.query import Questions
+from crdtsync.replication.replica import Replica
+from crdtsync.serve import Serving, serving
+from crdtsync.status import describe
+from crdtsync.storage.worker import StoreThread
+from crdtsync.transaction import AnyRecord, Transaction
+
+R = TypeVar("R", bound=Record)
+Progress = Callable[[int, int | None], None]
+
+
+class Site(Opened):
+    """A site that is open. Made by `create`, `open` and `join`; closed when their block ends.
+
+    Closing waits for what is being written; a process that is killed instead loses nothing that was acknowledged (L1).
+    """
+
+    def __init__(self, unlocked: folder.Unlocked, driver: Driver, questions: Questions) -> None:
+        super().__init__(unlocked, driver)
+        self.recovery_sheet: str | None = None
+        self._questions = questions
+        self._serving: Serving | None = None
+
+    # -- making and opening -----------------------------------------------------------------------------------------
+
+    @classmethod
+    @asynccontextmanager
+    async def create(
+        cls, path: str | os.PathLike[str], *, practice: str, name: str, passphrase: str
+    ) -> AsyncIterator[Site]:
+        """Found a practice whose first site lives in the new folder `path`.
+
+        `recovery_sheet` of the site holds the text to print, this once: it opens the practice should all sites be
+        lost. Raises RefusedError when the folder exists, BadValue for unusable names. Cancelling leaves no folder.
+        """
+        place = Path(path)
+        sheet = await anyio.to_thread.run_sync(lambda: founding.found(place, practice, name, passphrase))
+        async with cls._open_new(place, passphrase) as site:
+            site.recovery_sheet = sheet
+            yield site
+
+    @classmethod
+    @asynccontextmanager
+    async def join(
+        cls,
+        path: str | os.PathLike[str],
+        code: str,
+        *,
+        passphrase: str,
+        on_digits: Callable[[str], None] | None = None,
+        address: str | None = None,
+    ) -> AsyncIterator[Site]:
+        """Join the practice that `code` invites to, as a new site in the new folder `path`.
+
+        `on_digits` gets the six digits to be confirmed at the inviting site, which must be serving; joining waits for
+        that. `address` replaces the addresses in the code. Records come once the site serves. Raises InvitationRefused,
+        Unreachable. Cancelling, or a crash before the end, leaves no folder.
+        """
+        place = Path(path)
+        await founding.join(place, code, passphrase, on_digits or (lambda _: None), address)
+        async with cls._open_new(place, passphrase) as site:
+            yield site
+
+    @classmethod
+    @asynccontextmanager
+    async def _open_new(cls, place: Path, passphrase: str) -> AsyncIterator[Site]:
+        """Open a folder that was made a moment ago; if that does not succeed, there never was one."""
+        async with AsyncExitStack() as stack:
+            try:
+                site = await stack.enter_async_context(cls.open(place, passphrase=passphrase))
+            except BaseException:
+                folder.discard(place)
+                raise
+            yield site
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, path: str | os.PathLike[str], *, passphrase: str) -> AsyncIterator[Site]:
+        """Open the site in `path`. Works without any other site, and asks none.
+
+        Raises NotFound (no such site), AlreadyOpen, WrongPassphrase, DamagedFile. The log decides what is true: a view
+        that is behind, lost or damaged is derived again from it (L8).
+        """
+        unlocked = await folder.unlock(Path(path), passphrase)
+        try:
+            membership = await anyio.to_thread.run_sync(founding.stored_membership, unlocked)
+            practice = membership.practice
+            thread: StoreThread[Host] = await StoreThread.open(unlocked.host(membership, practice))
+            try:
+                async with Questions.open(unlocked) as questions:
+                    frontier, log = await thread.run(lambda host: (host.store.frontier(), host.log))
+                    replica = Replica(
+                        practice=practice,
+                        replica=unlocked.identity.public.replica,
+                        membership=membership,
+                        verify=founding.verifier(),
+                        frontier=frontier,
+                        log=log,
+                    )
+                    async with _running(Driver(replica, thread)) as driver:
+                        site = cls(unlocked, driver, questions)
+                        site.invitations = await founding.invitations(site)
+                        yield site
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await thread.aclose()
+        finally:
+            unlocked.lock.release()
+
+    # -- who belongs -------------------------------------------------------------------------------------------------
+
+    def members(self) -> list[dict[str, Any]]:
+        """All who belong or belonged: name, replica, role, admin, state, addresses. The printed recovery sheet is not
+        listed: it is nobody's machine."""
+        state = self.driver.replica.membership.state()
+        listed = [members.shown(member) for member in state.members.values() if member.role != "recovery"]
+        return sorted(listed, key=lambda member: (member["name"], member["replica"]))
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def transaction(
+        self, *, author: str = "", reason: str = "", workstation: str = "", purpose: str = ""
+    ) -> AsyncIterator[Transaction]:
+        """Write records: all edits of the block become one commit, durable and visible here when the block has ended.
+
+        An exception in the block drops everything. Cancelling while the block ends does not stop the commit: whether
+        it happened is then seen in `commit` of the transaction. Raises StorageFailure when the disk refuses.
+        """
+        tx = Transaction(self._load, author=author, reason=reason, workstation=workstation, purpose=purpose)
+        yield tx
+        request = tx.request()
+        if request is None:
+            return
+        outcome = await self.driver.write(request)
+        if outcome.error is not None:
+            raise outcome.error
+        tx.commit = None if outcome.commit is None else outcome.commit.id
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    async def _load(self, kind: type[Record] | str | None, record: RecordId) -> AnyRecord:
+        await self._derived()
+        return await self._questions.record(kind, record)
+
+    async def _derived(self) -> None:
+        """Reads first see what the log held when they were asked."""
+        goal = self.driver.replica.stored.commits()
+        while self.driver.view_arrival < goal:
+            self.driver.check()
+            await self.driver.changed.wait()
+
+    @overload
+    async def get(self, kind: type[R], record: str) -> R: ...
+
+    @overload
+    async def get(self, kind: str, record: str) -> AnyRecord: ...
+
+    async def get(self, kind: type[Record] | str, record: str) -> AnyRecord:
+        """One record. Fields in conflict show the value that a reader sees first; `conflicts` of the record has all.
+
+        Raises NotFound, UnknownKind.
+        """
+        return await self._load(kind, RecordId(record))
+
+    async def record(self, record: str) -> AnyRecord:
+        """One record of whatever kind. Raises NotFound."""
+        return await self._load(None, RecordId(record))
+
+    @overload
+    async def find(self, kind: type[R], *, limit: int | None = None, **equals: Any) -> list[R]: ...
+
+    @overload
+    async def find(self, kind: str, *, limit: int | None = None, **equals: Any) -> list[AnyRecord]: ...
+
+    async def find(self, kind: type[Record] | str, *, limit: int | None = None, **equals: Any) -> Sequence[AnyRecord]:
+        """Records of a kind whose fields have these values, in order of their ids. Raises UnknownKind, UnknownField."""
+        await self._derived()
+        return await self._questions.find(kind, limit, equals)
+
+    async def sql(self, query: str, params: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """Ask in SQL, read-only: one table per kind, with a column per field. Raises UsageError for what is refused."""
+        await self._derived()
+        return await self._questions.sql(query, params)
+
+    async def search(self, words: str, limit: int = 50) -> list[AnyRecord]:
+        """Records that contain all these words or beginnings of words."""
+        await self._derived()
+        return await self._questions.search(words, limit)
+
+    async def conflicts(self) -> list[dict[str, Any]]:
+        """What people have to decide: id, kind, severity, records, field, values, detected_at; oldest first."""
+        await self._derived()
+        return await self._questions.conflicts()
+
+    async def changes(self, since: str | None = None) -> AsyncIterator[Change]:
+        """Records as they change, from `since` (a cursor, None for the beginning) on, then live, without end.
+
+        A record that changed several times in between is told once, at its newest place. The `cursor` of each change
+        may be kept and given back, also to a later process on the same folder.
+        """
+        cursor = Cursor.parse(since)
+        while True:
+            seen = self.driver.changed.count
+            await self._derived()
+            found = await self._questions.changes(cursor)
+            for change in found:
+                yield change
+            if found:
+                cursor = Cursor.parse(found[-1].cursor)
+            else:
+                self.driver.check()
+                await self.driver.changed.beyond(seen)
+
+    async def record_count(self) -> dict[str, int]:
+        """Number of records per kind."""
+        await self._derived()
+        return await self.driver.thread.run(lambda host: host.store.counts())
+
+    # -- waiting for others ------------------------------------------------------------------------------------------
+
+    async def wait_for(self, commit: CommitId | None, *, sites: int) -> None:
+        """Wait until `commit` is on disk at `sites` replicas, this one included. None returns at once."""
+        if sites > len([m for m in self.driver.replica.membership.state().members.values() if m.active]) - 1:
+            raise UsageError(f"this practice does not have {sites} sites; ask for fewer")
+        while commit is not None and self.driver.holders(commit) < sites:
+            await self._hear()
+
+    async def _hear(self) -> None:
+        self.driver.check()
+        await self.driver.heard.wait()
+
+    async def wait_until_current(self) -> None:
+        """Wait for a first hello of another site, then until all that this site held is derived here.
+
+        Alone in the practice it returns at once. Wrap it in `anyio.fail_after` to wait no longer than you like.
+        """
+        own = self.identity.public.replica
+        others = [
+            m
+            for m in self.driver.replica.membership.state().members.values()
+            if m.active and m.role == "site" and m.replica != own
+        ]
+        if not others:
+            return
+        if self._serving is None:
+            raise UsageError("nobody can be heard while this site does not serve; enter `site.serve(…)` first")
+        goal = None
+        while goal is None:
+            live = [peer for peer in self.driver.replica.peers.values() if peer.live]
+            goal = live[0].have.copy() if live else None
+            if goal is None:
+                await self._hear()
+        while not self.driver.replica.stored.covers(goal.items()):
+            await self._hear()
+        await self._derived()
+
+    # -- care --------------------------------------------------------------------------------------------------------
+
+    async def digest(self) -> dict[str, Any]:
+        """`digest`, equal at two sites exactly when their content is, and the number of `records`."""
+        await self._derived()
+        digest, records = await self.driver.thread.run(lambda host: host.engine.digest())
+        return {"digest": digest, "records": records}
+
+    async def status(self) -> dict[str, Any]:
+        """Practice, site, frontier, records, conflicts, peers, digest; what is held, frozen or late."""
+        await self._derived()
+        address = None if self._serving is None else self._serving.address
+        joining = [] if self._serving is None else self._serving.joining()
+        return {**await describe(self), "listen": address, "joining": joining}
+
+    @property
+    def serving(self) -> Serving | None:
+        """What `serve` runs, None while this site does not serve."""
+        return self._serving
+
+    async def verify(self, progress: Progress | None = None) -> dict[str, Any]:
+        """Check the whole log, chain, signatures and keys, and derive all documents again beside the view.
+
+        Gives `ok`, `commits`, `records` and `problems`, a sentence each. Nothing is changed.
+        """
+        state = self.driver.replica.membership.state()
+        sigs = {replica: member.sig for replica, member in state.members.items()}
+        report = _threaded(progress)
+        result = await self.driver.in_order(lambda host: host.engine.verify(report, sigs.get))
+        return {
+            "ok": not result.problems,
+            "commits": result.commits,
+            "records": result.records,
+            "problems": result.problems,
+        }
+
+    async def rebuild(self, progress: Progress | None = None) -> dict[str, Any]:
+        """Derive documents, tables and indexes again from the log (L8). Gives the `digest`, which stays the same."""
+        report = _threaded(progress)
+        digest, records = await self.driver.in_order(lambda host: host.engine.rebuild(host.now_ms(), report))
+        return {"digest": digest, "records": records}
+
+    # -- the practice ------------------------------------------------------------------------------------------------
+
+    async def invite(
+        self, name: str, *, role: str = "site", admin: bool = True, trust_code: bool = False, address: str | None = None
+    ) -> str:
+        """A one-time code for somebody who joins while this site serves. Good for an hour.
+
+        `trust_code` waives the comparison of six digits, for unattended set-ups. `address` is where the newcomer finds
+        this site, if it cannot be told from what it listens on. Raises RefusedError where this site is no admin.
+        """
+        return await founding.invite(self, name, role=role, admin=admin, trust_code=trust_code, address=address)
+
+    async def confirm(self, digits: str) -> dict[str, Any]:
+        """Let in whoever shows these six digits: `name` and `replica`. Wrong digits count against the code."""
+        if self._serving is None:
+            raise UsageError("nobody can join while this site does not serve; enter `site.serve(…)` first")
+        return await self._serving.confirm(digits)
+
+    @asynccontextmanager
+    async def serve(
+        self,
+        listen: str = "127.0.0.1:0",
+        *,
+        advertise: str | None = None,
+        peers: Sequence[str] = (),
+        only_peers: bool = False,
+        on_event: Callable[[Mapping[str, Any]], None] | None = None,
+    ) -> AsyncIterator[Serving]:
+        """Listen, dial the other sites, and exchange commits until the block ends.
+
+        `advertise` is the address that others are told; without it they are told `listen`, unless it is a loopback
+        address with a port chosen by the system. With `only_peers`, only the named `peers` are dialled. Raises
+        AddressInUse. Sites that cannot be reached delay nothing.
+        """
+        if self._serving is not None:
+            raise UsageError("this site serves already")
+        async with serving(
+            self, listen, advertise=advertise, peers=peers, only_peers=only_peers, on_event=on_event
+        ) as running:
+            self._serving = running
+            try:
+                yield running
+            finally:
+                self._serving = None
+
+
+@asynccontextmanager
+async def _running(driver: Driver) -> AsyncIterator[Driver]:
+    """Run the driver beside the block. An error of the block is raised as it is, not as a group."""
+    failure: BaseException | None = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(driver.run)
+        try:
+            yield driver
+        except anyio.get_cancelled_exc_class():
+            raise
+        except BaseException as error:
+            failure = error
+        finally:
+            tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+def _threaded(progress: Progress | None) -> Progress | None:
+    """A report that may be called in the store's thread, at most ten times a second."""
+    if progress is None:
+        return None
+    last = -1.0
+    token = anyio.lowlevel.current_token()
+
+    def report(done: int, total: int | None) -> None:
+        nonlocal last
+        if time.monotonic() - last >= 0.1 or done == total:
+            last = time.monotonic()
+            anyio.from_thread.run_sync(progress, done, total, token=token)
+
+    return report

@@ -1,0 +1,80 @@
+"""What `status` tells: where a site stands, for people and scripts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from crdtsync.ids import LogId, base32, log_text, replica_of
+from crdtsync.opened import Opened
+from crdtsync.replication.frontier import Frontier
+from crdtsync.replication.membership import Member
+from crdtsync.replication.replica import Replica
+
+
+async def describe(site: Opened) -> dict[str, Any]:
+    """The shape of `crdtsync status --json`; more keys may come, none goes."""
+    engine = await site.driver.thread.run(lambda host: host.engine.status())
+    replica = site.driver.replica
+    return {
+        "practice": site.practice,
+        "site": site.name,
+        "replica": site.replica,
+        "frontier": {log_text(log): head.sequence for log, head in sorted(replica.stored.items())},
+        "records": engine.kinds,
+        "conflicts": engine.conflicts,
+        "peers": [_peer(site, member) for member in _others(replica)],
+        "digest": engine.digest,
+        "commits": engine.arrival,
+        "derived": engine.derived,
+        "waiting_keys": engine.waiting,
+        "recovering": replica.recovering,
+        "kdf": "fast" if site.kdf_fast else "argon2id",
+        "held": [],
+        "frozen": [{"log": log_text(log), "reason": reason} for log, reason in sorted(replica.frozen.items())],
+        "late": [
+            {"log": log_text(log), "site": replica.describe(replica_of(log)), "commits": commits}
+            for log, commits in sorted(replica.late.items())
+        ],
+        "proposals": [],
+        "files": {"here": 0, "missing": 0, "missing_bytes": 0},
+        "alarms": [{"kind": notice.kind, "text": notice.text} for notice in site.driver.alarms],
+    }
+
+
+def _others(replica: Replica) -> list[Member]:
+    members = replica.membership.state().members.values()
+    own = replica.id
+    others = [m for m in members if m.active and m.role != "recovery" and m.replica != own]
+    return sorted(others, key=lambda member: (member.name, member.replica))
+
+
+def _peer(site: Opened, member: Member) -> dict[str, Any]:
+    driver = site.driver
+    linked = {peer.replica: peer for peer in driver.replica.peers.values()}
+    peer = linked.get(member.replica)
+    known = driver.held_by.get(member.replica, [])
+    heard = driver.last_heard.get(member.replica)
+    stored = driver.replica.stored
+    return {
+        "site": member.name,
+        "replica": base32(member.replica),
+        "connected": peer is not None and peer.live,
+        "missing_here": _lacking([log for have in known for log in have], _best(known), stored.sequence),
+        "missing_there": _lacking(stored, stored.sequence, _best(known)),
+        "last_heard": None if heard is None else time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(heard)),
+        "announced": None if peer is None else {"commits": peer.announced[0], "bytes": peer.announced[1]},
+        "commits_in": 0 if peer is None else peer.counters.commits_in,
+        "duplicates_in": 0 if peer is None else peer.counters.duplicates_in,
+        "commits_out": 0 if peer is None else peer.counters.commits_out,
+    }
+
+
+def _best(known: Sequence[Frontier]) -> Callable[[LogId], int]:
+    return lambda log: max((have.sequence(log) for have in known), default=0)
+
+
+def _lacking(logs: Sequence[LogId] | Frontier, there: Callable[[LogId], int], here: Callable[[LogId], int]) -> int:
+    """How many commits one side has of `logs` that the other has not."""
+    return sum(max(0, there(log) - here(log)) for log in set(logs))

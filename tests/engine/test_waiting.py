@@ -1,0 +1,156 @@
+"""Parts whose key or epoch comes later: nothing is lost, and a document takes its changes in their order (L2)."""
+
+from __future__ import annotations
+
+from crdtsync.ids import BootId
+from crdtsync.practice import Task
+
+from .conftest import MakeStore
+from .sites import EPOCH_KEY, SiteRig, patient_of, record_of
+
+LATER_EPOCH = b"f" * 32
+
+
+def keys_by(site: SiteRig, *others: SiteRig) -> None:
+    """Bring `site` the key objects that `others` have."""
+    for other in others:
+        ids = [r.key for s in other.store.arrivals(0, 10**6, 10**9) for r in s.commit.header.parts]
+        site.engine.put_keys(other.engine.read_keys(ids))
+
+
+def retitle(site: SiteRig, number: int, title: str) -> None:
+    patient = site.patient(number)
+    patient.title = title
+    site.write(patient)
+
+
+def test_a_key_that_comes_late(make_store: MakeStore) -> None:
+    jena, gera = SiteRig("jena"), SiteRig("gera", make_store())
+    jena.write(patient_of(1))
+    retitle(jena, 1, "Dr.")
+    jena.write(patient_of(2))
+    gera.pull(jena, keys=False)
+    result = gera.derive()
+    assert result.done and result.records == 0 and len(result.waiting) == 2
+    assert gera.engine.status().waiting == 2
+    assert gera.engine.derive_waiting(gera.now()).records == 0, "nothing came"
+    assert gera.verify(jena) == []
+    gera.reopen()
+    keys_by(gera, jena)
+    result = gera.engine.derive_waiting(gera.now())
+    assert result.done and result.waiting == [] and result.records == 2
+    assert {record for _, record in result.changed} == {record_of(1), record_of(2)}
+    assert gera.store.waiting() == {}
+    assert gera.engine.digest() == jena.engine.digest()
+    retitle(jena, 1, "Prof.")
+    gera.pull(jena)
+    gera.derive()
+    assert gera.patient(1).title == "Prof."
+
+
+def test_an_epoch_that_comes_late(make_store: MakeStore) -> None:
+    """A newcomer has commits and keys before its epochs; parts of known epochs wait behind those that are not."""
+    jena = SiteRig("jena", epochs=[LATER_EPOCH, EPOCH_KEY])
+    gera = SiteRig("gera", make_store(), epochs=[EPOCH_KEY])
+    jena.write(patient_of(1))
+    jena.grant = gera.grant
+    retitle(jena, 1, "Dr.")
+    jena.write(patient_of(2))
+    gera.pull(jena)
+    assert gera.derive().records == 1, "patient 2 is under the epoch that is known"
+    assert [len(arrivals) for arrivals in gera.store.waiting().values()] == [2]
+    gera.learn(LATER_EPOCH)
+    result = gera.engine.derive_waiting(gera.now())
+    assert result.records == 2 and result.waiting == []
+    assert gera.patient(1).title == "Dr."
+    assert gera.engine.digest() == jena.engine.digest()
+    assert gera.verify(jena) == []
+
+
+def test_waiting_parts_are_derived_in_bounded_steps() -> None:
+    jena, gera = SiteRig("jena"), SiteRig("gera", epochs=[LATER_EPOCH])
+    for number in range(10):
+        jena.write(patient_of(number))
+    gera.pull(jena)
+    gera.derive()
+    gera.learn(EPOCH_KEY)
+    steps = 0
+    while not gera.engine.derive_waiting(gera.now(), parts_max=3).done:
+        steps += 1
+        assert gera.engine.digest()[1] == 3 * steps
+    assert steps == 3 and gera.engine.digest() == jena.engine.digest()
+
+
+def test_a_subject_with_two_keys_of_which_the_first_comes_late(make_store: MakeStore) -> None:
+    """The same patient was made at two sites apart; a later part under the other key was derived already."""
+    jena, weimar, gera = SiteRig("jena"), SiteRig("weimar"), SiteRig("gera", make_store())
+    jena.write(patient_of(1, title="from Jena"))
+    weimar.write(patient_of(1, family_name="Muster1", given_name="Erika"))
+    weimar.pull(jena)
+    weimar.derive()
+    retitle(weimar, 1, "seen and changed")
+    assert len(weimar.store.key_of_subject(record_of(1))) == 2
+    gera.pull(weimar, keys=False)
+    late = jena.engine.read_keys([ref.key for ref in jena.store.arrivals(0, 1, 1)[0].commit.header.parts])
+    keys_by(gera, weimar)
+    gera.store.erase_keys([late[0].id])
+    gera.open()
+    gera.derive()
+    assert gera.engine.record("patient", record_of(1)) is not None
+    gera.engine.put_keys(late)
+    result = gera.engine.derive_waiting(gera.now())
+    assert result.waiting == [] and ("patient", record_of(1)) in result.changed
+    assert gera.patient(1).title == "seen and changed"
+    assert gera.engine.digest() == weimar.engine.digest()
+    assert gera.verify(jena, weimar) == []
+
+
+def test_what_comes_while_a_subject_waits_waits_behind_it(make_store: MakeStore) -> None:
+    jena, gera = SiteRig("jena"), SiteRig("gera", make_store())
+    jena.write(patient_of(1))
+    gera.pull(jena, keys=False)
+    gera.derive()
+    keys_by(gera, jena)  # they are here, and not derived with yet
+    retitle(jena, 1, "Dr.")
+    gera.pull(jena)
+    assert gera.derive().records == 0
+    assert gera.engine.derive_waiting(gera.now()).records == 1
+    assert gera.patient(1).title == "Dr."
+    assert gera.engine.digest() == jena.engine.digest()
+
+
+def test_the_rest_of_a_commit_does_not_wait(make_store: MakeStore) -> None:
+    """Parts follow per subject: one is readable, the other waits for its key."""
+    jena, gera = SiteRig("jena"), SiteRig("gera", make_store())
+    task = Task(title="call back")
+    task.id = record_of(2)
+    jena.write(patient_of(1), task)
+    gera.pull(jena, keys=False)
+    [first, second] = jena.engine.read_keys([ref.key for ref in jena.store.arrivals(0, 1, 1)[0].commit.header.parts])
+    gera.engine.put_keys([second])
+    assert gera.derive().records == 1
+    assert gera.engine.record("task", record_of(2)) is not None
+    gera.engine.put_keys([first])
+    assert gera.engine.derive_waiting(gera.now()).records == 2
+    assert gera.engine.digest() == jena.engine.digest()
+
+
+def test_parts_of_a_large_transaction_wait_too(make_store: MakeStore) -> None:
+    jena, gera = SiteRig("jena", boot=BootId(b"1" * 8)), SiteRig("gera", make_store(), epochs=[LATER_EPOCH])
+    jena.write(*[patient_of(number, family_name="x" * 40_000) for number in range(20)])
+    gera.pull(jena)
+    gera.derive()
+    assert len(gera.store.waiting()) == 20
+    gera.learn(EPOCH_KEY)
+    gera.engine.derive_waiting(gera.now())
+    assert gera.engine.digest() == jena.engine.digest()
+
+
+def test_rebuilding_derives_what_waited(make_store: MakeStore) -> None:
+    jena, gera = SiteRig("jena"), SiteRig("gera", make_store())
+    jena.write(patient_of(1))
+    gera.pull(jena, keys=False)
+    gera.derive()
+    keys_by(gera, jena)
+    assert gera.engine.rebuild(gera.now()) == jena.engine.digest()
+    assert gera.store.waiting() == {}

@@ -1,0 +1,49 @@
+"""What people read first runs as it stands: the examples, and the programs in the README."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HOME = Path(__file__).parent.parent
+PROGRAMS = re.findall(r"^```python\n(.*?)^```", (HOME / "README.md").read_text(encoding="utf-8"), re.S | re.M)
+seconds_max = 60
+
+
+def run(code: list[str], folder: Path) -> str:
+    """Run Python in an empty folder and return what it said."""
+    done = subprocess.run(
+        [sys.executable, *code],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(HOME)},
+        capture_output=True,
+        text=True,
+        timeout=seconds_max,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_the_first_program_of_the_readme_reads_at_weimar_what_jena_wrote(tmp_path: Path) -> None:
+    said = run(["-c", PROGRAMS[0]], tmp_path)
+    assert "Muster" in said and "Erika" in said
+    assert {path.name for path in tmp_path.iterdir()} == {"jena", "weimar"}
+
+
+def test_the_kind_of_the_readme_can_be_declared(tmp_path: Path) -> None:
+    use = "\ndevice = Device(name='EKG')\ndevice.tags.add('loan')\nprint(device.kind, list(device.tags))\n"
+    assert run(["-c", PROGRAMS[1] + use], tmp_path) == "device ['loan']\n"
+
+
+@pytest.mark.slow
+def test_three_sites_agree_and_both_dosages_are_kept(tmp_path: Path) -> None:
+    lines = run([str(HOME / "examples" / "three_sites.py")], tmp_path).splitlines()
+    sites = [line for line in lines if line.startswith(("Jena ", "Weimar ", "Gera "))]
+    shown = {line.split(maxsplit=1)[1] for line in sites if "morning" in line}
+    assert len(shown) == 1 and "0.5" in shown.pop()
+    assert lines[-1] == "Decided at Weimar; conflicts left there: []"
