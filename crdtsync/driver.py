@@ -22,7 +22,6 @@ from crdtsync.errors import CrdtSyncError, EnvironmentFailure, RefusedError, Usa
 from crdtsync.host import Host
 from crdtsync.ids import CommitId, LogId, MemberHash, ReplicaId
 from crdtsync.replication import effects, events
-from crdtsync.replication.frontier import Frontier
 from crdtsync.replication.replica import Replica
 from crdtsync.storage.worker import StoreThread
 
@@ -101,7 +100,7 @@ class _Pending(_Awaited):
 class Driver:
     """Runs one replica. `run` must be running for anything to happen.
 
-    `view_arrival` is how far the view is derived; `held_by` tells what each other replica is known to have on disk.
+    `view_arrival` is how far the view is derived.
     """
 
     def __init__(self, replica: Replica, thread: StoreThread[Host]) -> None:
@@ -113,7 +112,6 @@ class Driver:
         self.heard = Signal()
         self.links_changed = Signal()
         self.members_changed = Signal()
-        self.held_by: dict[ReplicaId, list[Frontier]] = {}
         self.last_heard: dict[ReplicaId, float] = {}
         self.alarms: deque[Notice] = deque(maxlen=limits.alarms_kept_max)
         self.on_notice: Callable[[Notice], None] | None = None
@@ -219,9 +217,6 @@ class Driver:
             return
         self._links[number] = link
         self.handle(events.LinkUp(number, replica, dialled))
-        peer = self.replica.peers.get(number)
-        if peer is not None:
-            self.held_by[replica] = [*self.held_by.get(replica, [])[-1:], peer.have]
         self.links_changed.notify()
         self.heard.notify()
 
@@ -247,11 +242,8 @@ class Driver:
     def holders(self, commit: CommitId) -> int:
         """How many replicas, this one included, are known to have `commit` on disk."""
         here = self.replica.stored.sequence(commit.log) >= commit.sequence
-        others = sum(
-            any(have.sequence(commit.log) >= commit.sequence for have in frontiers)
-            for frontiers in self.held_by.values()
-        )
-        return here + others
+        others = (m.replica for m in self.replica.membership.state().members.values() if m.replica != self.replica.id)
+        return here + sum(self.replica.holding(other).sequence(commit.log) >= commit.sequence for other in others)
 
     # -- local work --------------------------------------------------------------------------------------------------
 

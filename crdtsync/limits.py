@@ -170,6 +170,8 @@ addresses_per_member_max: Final = 16
 # --- gossip ---------------------------------------------------------------------------------------------------------
 have_interval_s: Final = 0.005
 """What became durable within so long is told in one message: one for every commit would cost as much as the commit."""
+holdings_interval_s: Final = 0.25
+"""How often news of what third replicas have on disk are passed on."""
 credit_bytes_step: Final = 1024 * 1024
 """Credit is given back in steps of at least so much."""
 digests_remembered_max: Final = 64

@@ -12,8 +12,8 @@ import anyio
 import anyio.to_thread
 
 from crdtsync.changes import Change, Cursor
-from crdtsync.documents import Document, Record, kinds, model_of, read
-from crdtsync.errors import NotFound, UnknownField, UnknownKind, UsageError
+from crdtsync.documents import Document, Record, column_value, kinds, model_of, read
+from crdtsync.errors import NotFound, UnknownKind, UsageError
 from crdtsync.folder import Unlocked
 from crdtsync.ids import RecordId
 from crdtsync.storage.base import StoredConflict, StoredDocument
@@ -69,10 +69,7 @@ class Questions:
         model = model_of(name)
         if model is None:
             return await self._ask(lambda: self._find_unknown(name, limit, equals))
-        for field in equals:
-            if field not in model.model_fields:
-                raise UnknownField(f"{name} has no field {field!r}; its fields are {', '.join(model.model_fields)}")
-        where = {field: _column(value) for field, value in equals.items()}
+        where = {field: column_value(model, field, value) for field, value in equals.items()}
         return await self._ask(lambda: [opened(found) for found in self._reader.find(name, where, limit)])
 
     def _find_unknown(self, kind: str, limit: int | None, equals: Mapping[str, Any]) -> list[AnyRecord]:
@@ -110,15 +107,6 @@ def opened(document: StoredDocument) -> AnyRecord:
     """The record in a stored document."""
     content = Document(_READING_CLIENT, document.state).content()
     return read(document.kind, document.record, content)
-
-
-def _column(value: Any) -> Any:
-    """A field's value as its column holds it."""
-    if isinstance(value, bool):
-        return int(value)
-    if value is None or isinstance(value, (str, int, float, bytes)):
-        return value
-    return value.isoformat() if hasattr(value, "isoformat") else str(getattr(value, "value", value))
 
 
 def _conflict(stored: StoredConflict) -> dict[str, Any]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
 from typing import Any
 
-from crdtsync.ids import LogId, base32, log_text, replica_of
+from crdtsync.ids import base32, log_text, replica_of
 from crdtsync.opened import Opened
 from crdtsync.replication.frontier import Frontier
 from crdtsync.replication.membership import Member
@@ -54,15 +53,15 @@ def _peer(site: Opened, member: Member) -> dict[str, Any]:
     driver = site.driver
     linked = {peer.replica: peer for peer in driver.replica.peers.values()}
     peer = linked.get(member.replica)
-    known = driver.held_by.get(member.replica, [])
+    known = driver.replica.holding(member.replica)
     heard = driver.last_heard.get(member.replica)
     stored = driver.replica.stored
     return {
         "site": member.name,
         "replica": base32(member.replica),
         "connected": peer is not None and peer.live,
-        "missing_here": _lacking([log for have in known for log in have], _best(known), stored.sequence),
-        "missing_there": _lacking(stored, stored.sequence, _best(known)),
+        "missing_here": _lacking(known, stored),
+        "missing_there": _lacking(stored, known),
         "last_heard": None if heard is None else time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(heard)),
         "announced": None if peer is None else {"commits": peer.announced[0], "bytes": peer.announced[1]},
         "commits_in": 0 if peer is None else peer.counters.commits_in,
@@ -71,10 +70,6 @@ def _peer(site: Opened, member: Member) -> dict[str, Any]:
     }
 
 
-def _best(known: Sequence[Frontier]) -> Callable[[LogId], int]:
-    return lambda log: max((have.sequence(log) for have in known), default=0)
-
-
-def _lacking(logs: Sequence[LogId] | Frontier, there: Callable[[LogId], int], here: Callable[[LogId], int]) -> int:
-    """How many commits one side has of `logs` that the other has not."""
-    return sum(max(0, there(log) - here(log)) for log in set(logs))
+def _lacking(there: Frontier, here: Frontier) -> int:
+    """How many commits of `there` are not `here`."""
+    return sum(max(0, head.sequence - here.sequence(log)) for log, head in there.items())

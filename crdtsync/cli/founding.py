@@ -142,7 +142,7 @@ def invite(
 ) -> None:
     """Make a one-time code for a new site to join with.
 
-    This site must be served, and stay so until the new one has joined. The code works once, for an hour, and holds a
+    This site must be served when the new one joins. The code works once, for an hour, and holds a
     secret: send it by a way that you trust. Without --trust-code, compare the six digits that both sites show.
     """
     arguments = {
@@ -156,7 +156,7 @@ def invite(
     show.say(f"\nAt the new site, within an hour: crdtsync join DIR --code {told['code']}")
 
 
-@action("invite", only_serving=True)
+@action("invite")
 async def invite_here(site: Site, arguments: Arguments, report: Report) -> dict[str, Any]:
     """`{"code"}`."""
     wishes = {name: arguments[name] for name in ("role", "admin", "trust_code", "address")}

@@ -1,7 +1,7 @@
 """The messages of a session: arrays that begin with a number. A number that is not known here is passed over, so that
 later versions may say more.
 
-    1 hello      version, practice, replica, own log
+    1 hello      version, practice, replica, own log, whether the receiver's hello was heard
     2 members    hashes of membership records that the sender has, whether these are the last
     3 records    membership records
     4 have       heads that are durable at the sender (L1), whether the first whole frontier is now told
@@ -15,6 +15,7 @@ later versions may say more.
    12 digest     hash of the sender's frontier, hash of its membership heads, its content digest at these
    13 ping       bytes of commits sent on this link in all: are you there?
    14 pong       the number of the ping
+   15 holding    a third replica, and heads that are durable there as far as the sender knows
 """
 
 from __future__ import annotations
@@ -49,12 +50,16 @@ _COUNT_MAX: Final = 2**53
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Who speaks. `log` is the log that the sender writes now, b"" when it writes none."""
+    """Who speaks. `log` is the log that the sender writes now, b"" when it writes none.
+
+    `heard` tells that the sender has heard the receiver's hello: this one asks for no answer.
+    """
 
     version: int
     practice: PracticeId
     replica: ReplicaId
     log: bytes
+    heard: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +161,14 @@ class Pong:
     number: int
 
 
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What a third replica has on disk, as far as the sender knows."""
+
+    replica: ReplicaId
+    heads: tuple[tuple[LogId, Head], ...]
+
+
 Message = (
     Hello
     | Members
@@ -171,6 +184,7 @@ Message = (
     | Digest
     | Ping
     | Pong
+    | Holding
 )
 
 
@@ -221,6 +235,7 @@ def _hello(m: list[Any]) -> Hello:
         PracticeId(check_bytes(m[2], PRACTICE_ID_BYTES, "hello practice")),
         ReplicaId(check_bytes(m[3], REPLICA_ID_BYTES, "hello replica")),
         b"" if log == b"" else check_bytes(log, LOG_ID_BYTES, "hello log"),
+        _flag(m[5], "hello"),
     )
 
 
@@ -273,6 +288,13 @@ def _keys(m: list[Any]) -> Keys:
     return Keys(tuple(key_from_items(item) for item in check_list(m[1], limits.keys_per_message_max, "keys")))
 
 
+def _holding(m: list[Any]) -> Holding:
+    heads = check_list(m[2], limits.frontier_entries_per_message_max, "holding")
+    return Holding(
+        ReplicaId(check_bytes(m[1], REPLICA_ID_BYTES, "holding replica")), tuple(log_head(item) for item in heads)
+    )
+
+
 def _digest(m: list[Any]) -> Digest:
     return Digest(
         check_bytes(m[1], HASH_BYTES, "digest frontier"),
@@ -282,7 +304,7 @@ def _digest(m: list[Any]) -> Digest:
 
 
 _DECODERS: Final[dict[int, tuple[int, Callable[[list[Any]], Message]]]] = {
-    1: (4, _hello),
+    1: (5, _hello),
     2: (2, _members),
     3: (1, _records),
     4: (2, _have),
@@ -296,10 +318,11 @@ _DECODERS: Final[dict[int, tuple[int, Callable[[list[Any]], Message]]]] = {
     12: (3, _digest),
     13: (1, lambda m: Ping(check_int(m[1], 0, _COUNT_MAX, "ping"))),
     14: (1, lambda m: Pong(check_int(m[1], 0, _COUNT_MAX, "pong"))),
+    15: (2, _holding),
 }
 
 _ENCODERS: Final[dict[type, tuple[int, Callable[[Any], list[Any]]]]] = {
-    Hello: (1, lambda m: [m.version, m.practice, m.replica, m.log]),
+    Hello: (1, lambda m: [m.version, m.practice, m.replica, m.log, m.heard]),
     Members: (2, lambda m: [list(m.hashes), m.last]),
     Records: (3, lambda m: [list(m.records)]),
     Have: (4, lambda m: [[[log, head.sequence, head.hash] for log, head in m.heads], m.whole]),
@@ -313,4 +336,5 @@ _ENCODERS: Final[dict[type, tuple[int, Callable[[Any], list[Any]]]]] = {
     Digest: (12, lambda m: [m.frontier, m.members, m.digest]),
     Ping: (13, lambda m: [m.number]),
     Pong: (14, lambda m: [m.number]),
+    Holding: (15, lambda m: [m.replica, [[log, head.sequence, head.hash] for log, head in m.heads]]),
 }

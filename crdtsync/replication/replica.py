@@ -16,6 +16,7 @@ from crdtsync.replication import effects, events, meeting, messages, serving
 from crdtsync.replication.effects import Close, Effect, NewBoot, ReadKeys, StoreKeys
 from crdtsync.replication.frontier import Frontier
 from crdtsync.replication.gossip import missing
+from crdtsync.replication.holdings import Holdings
 from crdtsync.replication.inbox import Inbox
 from crdtsync.replication.membership import Membership
 from crdtsync.replication.receiving import Receiving
@@ -47,6 +48,7 @@ class Replica:
         self._core = Core(practice, replica, membership, verify, stored, Inbox(stored), log)
         self._receiving = Receiving(self._core)
         self._repair = Repair(self._core, self._receiving)
+        self._holdings = Holdings(self._core)
         self._recovering: tuple[LogId, Head] | None = None
 
     # -- what the driver may look at ---------------------------------------------------------------------------------
@@ -104,11 +106,15 @@ class Replica:
     @property
     def wakeup(self) -> float:
         """When the driver must come back with a `Tick` at the latest."""
-        due = self._repair.due
+        due = min(self._repair.due, self._holdings.due)
         for peer in self._core.peers.values():
             if peer.unsaid:
                 due = min(due, peer.told_at + limits.have_interval_s)
         return due
+
+    def holding(self, replica: ReplicaId) -> Frontier:
+        """What another replica is known to have on disk, also one that is linked only to others. Not to be changed."""
+        return self._holdings.of(replica)
 
     def missing_here(self) -> int:
         """Commits that some linked peer has and we have not."""
@@ -145,6 +151,7 @@ class Replica:
                     self._greet(peer)
             else:
                 serving.tell(self._core, peer)
+        self._holdings.pass_on()
         self._repair.run()
 
     def _link_up(self, event: events.LinkUp) -> None:
@@ -161,6 +168,7 @@ class Replica:
                 self._forget_link(other.link)
         peer = Peer(event.link, event.replica, event.dialled, core.now)
         core.peers[event.link] = peer
+        self._holdings.begin(peer)
         self._greet(peer)
 
     def _loser(self, other: Peer, event: events.LinkUp) -> int:
@@ -173,7 +181,8 @@ class Replica:
     def _greet(self, peer: Peer) -> None:
         core = self._core
         peer.said_at = core.now
-        core.send(peer, messages.Hello(messages.PROTOCOL_VERSION, core.practice, core.replica, core.log or b""))
+        heard = peer.phase is not Phase.OPENING
+        core.send(peer, messages.Hello(messages.PROTOCOL_VERSION, core.practice, core.replica, core.log or b"", heard))
 
     def _link_down(self, event: events.LinkDown) -> None:
         if event.link in self._core.peers:
@@ -212,6 +221,8 @@ class Replica:
             raise Malformed(f"the peer speaks protocol version {message.version}; update the older program")
         if peer.phase is Phase.OPENING:
             peer.phase = Phase.TELLING
+        elif message.heard:
+            return  # an answer to what we said twice: answering it would go to and fro for ever
         else:
             self._greet(peer)  # it asks again, so it has not heard us
         meeting.tell(core, peer)
@@ -220,6 +231,7 @@ class Replica:
     def _have(self, peer: Peer, message: messages.Have) -> None:
         for log, head in message.heads:
             peer.learn(log, head)
+        self._holdings.heads(peer.replica, message.heads, peer)
         if len(peer.have) > limits.frontier_entries_max:
             raise TooLarge("the peer's frontier names more logs than a practice can have")
         if message.whole and peer.phase is Phase.TELLING:
@@ -248,6 +260,7 @@ class Replica:
 
     def _commits(self, peer: Peer, message: messages.Commits) -> None:
         known = set(peer.have)
+        self._holdings.heads(peer.replica, {c.header.log: c.head for c in message.commits}.items(), peer)
         self._receiving.commits(peer, message)
         if peer.live:
             self._choose([log for log in peer.have if log not in known])
@@ -282,6 +295,9 @@ class Replica:
 
     def _digest(self, peer: Peer, message: messages.Digest) -> None:
         self._repair.compare(peer, message)
+
+    def _holding(self, peer: Peer, message: messages.Holding) -> None:
+        self._holdings.heads(message.replica, message.heads, peer)
 
     def _ping(self, peer: Peer, message: messages.Ping) -> None:
         peer.received = max(peer.received, message.number)
@@ -371,4 +387,5 @@ _MESSAGES: dict[type, Callable[[Replica, Peer, Any], None]] = {
     messages.Digest: Replica._digest,
     messages.Ping: Replica._ping,
     messages.Pong: Replica._pong,
+    messages.Holding: Replica._holding,
 }

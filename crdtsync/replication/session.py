@@ -73,6 +73,8 @@ class Peer:
     """Commits and bytes that the peer said are about to come."""
     unsaid: dict[LogId, None] = field(default_factory=dict)
     """Logs that have grown here since the peer was told."""
+    hearsay: dict[ReplicaId, dict[LogId, None]] = field(default_factory=dict)
+    """News of third replicas that the peer was not told yet."""
     told_at: float = -1.0
     commits_at: float = 0.0
     """When commits last came in."""

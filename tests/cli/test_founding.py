@@ -54,7 +54,7 @@ def test_a_person_reads_the_sheet_and_what_comes_next(call: Call, tmp_path: Path
 
 
 def test_inviting_needs_somebody_who_serves(call: Call, jena: Path) -> None:
-    assert f"run `crdtsync serve {jena}` and leave it running" in call("invite", jena, "--name", "Weimar").refused(1)
+    assert "start `serve` first" in call("invite", jena, "--name", "Weimar").refused(1)
 
 
 @pytest.mark.parametrize("digits", ["12345", "1234567", "12345a", "", "\uff11\uff12\uff13\uff14\uff15\uff16"])
