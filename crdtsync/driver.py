@@ -18,7 +18,7 @@ import anyio.lowlevel
 
 from crdtsync import limits
 from crdtsync.engine import DeriveResult, WriteGrant, WriteOutcome, WriteRequest
-from crdtsync.errors import CrdtSyncError, EnvironmentFailure, RefusedError, UsageError
+from crdtsync.errors import CrdtSyncError, DamagedFile, EnvironmentFailure, RefusedError, UsageError
 from crdtsync.host import Host
 from crdtsync.ids import CommitId, LogId, MemberHash, ReplicaId
 from crdtsync.replication import effects, events
@@ -275,16 +275,18 @@ class Driver:
         requests = [pending.request for pending in group]
         try:
             grant = self._grant()
-            outcomes, view = await self.thread.run(lambda host: host.write(requests, grant))
+            outcomes, view, boot = await self.thread.run(lambda host: host.write(requests, grant))
         except BaseException as error:
             for pending in group:
                 pending.fail(error)
-            if isinstance(error, RefusedError):
+            if isinstance(error, RefusedError) and not isinstance(error, DamagedFile):
                 return
             raise
         for pending, outcome in zip(group, outcomes, strict=True):
             pending.outcome = outcome
             pending.done.set()
+        if boot is not None:
+            self.handle(events.BootOpened(boot))
         commits = [commit for outcome in outcomes for commit in outcome.commits]
         if commits:
             keys = [key for outcome in outcomes for key in outcome.keys]

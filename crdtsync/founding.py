@@ -36,6 +36,7 @@ from crdtsync.sealing.signing import Verifier
 from crdtsync.sealing.suite1 import Suite1
 from crdtsync.storage.continuity import boot_session
 from crdtsync.storage.sqlite import SqliteStore
+from crdtsync.transport.address import parse_address
 from crdtsync.transport.tls import TlsTransport
 
 META_HINTS = "hints"
@@ -127,6 +128,7 @@ async def invite(site: Opened, name: str, *, role: str, admin: bool, trust_code:
 async def _addresses(site: Opened, address: str | None) -> tuple[str, ...]:
     """Where a newcomer finds this site."""
     if address is not None:
+        parse_address(address)
         return (address,)
     if site.reachable is not None:
         if not site.reachable:

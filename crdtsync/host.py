@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from crdtsync.engine import DeriveResult, Engine, WriteGrant, WriteOutcome, WriteRequest
-from crdtsync.errors import SealBroken
+from crdtsync.errors import RefusedError, SealBroken
 from crdtsync.ids import LogId, PracticeId, ReplicaId, log_from_text, log_text
 from crdtsync.replication.membership import State
 from crdtsync.sealing.base import Sealer
@@ -83,12 +83,23 @@ class Host:
         assert log is not None, "a host opens a log when it is made"
         return log
 
-    def write(self, requests: Sequence[WriteRequest], grant: WriteGrant) -> tuple[list[WriteOutcome], DeriveResult]:
-        """Write local transactions and tell how far the view is now, in one go."""
-        now = self.now_ms()
-        outcomes = self.engine.write(requests, grant, now)
+    def write(
+        self, requests: Sequence[WriteRequest], grant: WriteGrant
+    ) -> tuple[list[WriteOutcome], DeriveResult, LogId | None]:
+        """Write local transactions, tell how far the view is now, and the boot that had to be opened for it, if any.
+
+        A log of which changes are held or wait for keys cannot go on (L6): it is followed by a fresh one.
+        """
+        now, boot = self.now_ms(), None
+        try:
+            outcomes = self.engine.write(requests, grant, now)
+        except RefusedError:
+            if not self.engine.needs_boot:
+                raise
+            boot = self.new_boot()
+            outcomes = self.engine.write(requests, grant, now)
         self._continuity.advance(self.engine.last_sequence)
-        return outcomes, self.engine.derive(now)
+        return outcomes, self.engine.derive(now), boot
 
     def learn_epochs(self, state: State) -> bool:
         """Open every epoch key that the membership holds for us. True when one was new.

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import anyio
 
 from crdtsync import limits
-from crdtsync.errors import CrdtSyncError, EnvironmentFailure, InvitationRefused, PeerError
+from crdtsync.errors import CrdtSyncError, EnvironmentFailure, InvitationRefused, PeerError, Unreachable
 from crdtsync.ids import PracticeId
 from crdtsync.replication.codec import pack, unpack
 from crdtsync.sealing.identity import Identity, PublicIdentity
@@ -75,13 +76,19 @@ class Invitation:
 
 @dataclass(slots=True)
 class Arrival:
-    """Somebody who has proved a code and waits for the six digits to be confirmed."""
+    """Somebody who has proved a code and waits for the six digits to be confirmed.
+
+    `done`: it is a member now, or `failure` says why not.
+    """
 
     invitation: Invitation
     public: PublicIdentity
     digits: str
     decided: anyio.Event = field(default_factory=anyio.Event)
     confirmed: bool = False
+    left: bool = False
+    done: anyio.Event = field(default_factory=anyio.Event)
+    failure: CrdtSyncError | None = None
 
 
 class Reception:
@@ -110,7 +117,7 @@ class Reception:
         try:
             await self._converse(talk, stream)
         except CrdtSyncError as error:
-            with anyio.move_on_after(limits.closing_seconds_max):
+            with anyio.move_on_after(limits.closing_seconds_max), suppress(EnvironmentFailure):
                 await talk.send(_REFUSED + str(error).encode())
             if not isinstance(error, EnvironmentFailure):
                 raise
@@ -126,24 +133,46 @@ class Reception:
             await self._settle(invitation, False)
             raise
         stream.authenticated()
+        arrival = Arrival(invitation, public, inviter.digits)
         if not invitation.trust_code:
-            await self._confirmed(Arrival(invitation, public, inviter.digits))
-        await self._settle(invitation, True)
-        await talk.send(inviter.welcome(await self._admit(invitation, public)))
+            await self._confirmed(arrival, stream)
+        try:
+            await self._settle(invitation, True)
+            records = await self._admit(invitation, public)
+        except CrdtSyncError as error:
+            arrival.failure = error
+            raise
+        finally:
+            arrival.done.set()
+        await talk.send(inviter.welcome(records))
         with anyio.move_on_after(limits.closing_seconds_max):
             await stream.receive()  # the joiner ends the connection once it has everything on disk
 
-    async def _confirmed(self, arrival: Arrival) -> None:
+    async def _confirmed(self, arrival: Arrival, stream: ByteStream) -> None:
         self.arrivals.append(arrival)
         self._announce(arrival)
         try:
-            with anyio.move_on_after(limits.confirm_seconds_max):
-                await arrival.decided.wait()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._notice_leaving, arrival, stream)
+                with anyio.move_on_after(limits.confirm_seconds_max):
+                    await arrival.decided.wait()
+                tasks.cancel_scope.cancel()
         finally:
             self.arrivals.remove(arrival)
+        if arrival.left and not arrival.confirmed:
+            raise Unreachable("whoever wanted to join has left")
         if not arrival.confirmed:
             await self._settle(arrival.invitation, False)
             raise InvitationRefused("the six digits were not confirmed at the inviting site; ask for a new code")
+
+    @staticmethod
+    async def _notice_leaving(arrival: Arrival, stream: ByteStream) -> None:
+        """Nothing is to be heard until the digits are confirmed, but that the newcomer goes away."""
+        with suppress(CrdtSyncError):
+            while await stream.receive() is not None:
+                pass
+        arrival.left = True
+        arrival.decided.set()
 
 
 async def join(

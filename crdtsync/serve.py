@@ -55,19 +55,15 @@ class Serving:
             if arrival.digits == typed:
                 arrival.confirmed = True
                 arrival.decided.set()
-                replica = arrival.public.replica
-                while self.site.driver.replica.membership.state().active(replica) is None:
-                    self.site.driver.check()
-                    await self.site.driver.members_changed.wait()
-                return {"name": arrival.invitation.name, "replica": base32(replica)}
+                await arrival.done.wait()
+                if arrival.failure is not None:
+                    raise arrival.failure
+                return {"name": arrival.invitation.name, "replica": base32(arrival.public.replica)}
         if not self.reception.arrivals:
             raise RefusedError("nobody is joining at this moment; start `join` at the new site first")
-        arrivals = list(self.reception.arrivals)
-        for invitation in {arrival.invitation.code.invitation: arrival.invitation for arrival in arrivals}.values():
+        arrived = {arrival.invitation.code.invitation: arrival.invitation for arrival in self.reception.arrivals}
+        for invitation in arrived.values():
             await self._settle(invitation, False)
-        for arrival in arrivals:
-            if arrival.invitation.failures >= limits.invitation_failures_max:
-                arrival.decided.set()
         raise RefusedError(
             "these are not the digits of anybody who is joining; compare them again, three errors void the code"
         )
@@ -88,6 +84,9 @@ class Serving:
             invitation.failures += 1
         if success or invitation.failures >= limits.invitation_failures_max:
             self.site.invitations = [i for i in self.site.invitations if i is not invitation]
+            for arrival in self.reception.arrivals:
+                if arrival.invitation is invitation:
+                    arrival.decided.set()  # who is not confirmed by now never will be
         await founding.remember(self.site, self.site.invitations)
 
     def _announce(self, arrival: Arrival) -> None:

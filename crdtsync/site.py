@@ -172,7 +172,7 @@ class Site(Opened):
 
     async def _load(self, kind: type[Record] | str | None, record: RecordId) -> AnyRecord:
         await self._derived()
-        return await self._questions.record(kind, record)
+        return self._questions.record(kind, record)
 
     async def _derived(self) -> None:
         """Reads first see what the log held when they were asked."""
@@ -282,7 +282,8 @@ class Site(Opened):
             goal = live[0].have.copy() if live else None
             if goal is None:
                 await self._hear()
-        while not self.driver.replica.stored.covers(goal.items()):
+        replica = self.driver.replica
+        while not replica.stored.covers([(log, head) for log, head in goal.items() if log not in replica.frozen]):
             await self._hear()
         await self._derived()
 

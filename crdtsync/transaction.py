@@ -31,6 +31,7 @@ class Transaction:
         self._load = load
         self._about = (author, reason, workstation, purpose)
         self._records: dict[tuple[str, RecordId], AnyRecord] = {}
+        self._added: set[RecordId] = set()
         self.commit: CommitId | None = None
 
     def add(self, record: R) -> R:
@@ -41,6 +42,7 @@ class Transaction:
             raise BadValue("a record id is 26 characters of a-z and 2-7; make one with crdtsync.ids.record_id_from")
         if self._records.setdefault((record.kind, record.id), record) is not record:
             raise UsageError(f"this {record.kind} is part of the transaction already; edit that one")
+        self._added.add(record.id)
         return record
 
     @overload
@@ -63,13 +65,20 @@ class Transaction:
         return found
 
     def request(self) -> WriteRequest | None:
-        """What is to be written, None when nothing was changed."""
+        """What is to be written, None when nothing was changed. Raises BadValue for a patient who is no record id."""
         records = []
         for (kind, record), value in self._records.items():
             edits = edits_of(value, lambda: secrets.token_hex(8))
             if edits:
-                records.append(RecordEdits(kind, record, subject_of(value), edits))
+                records.append(RecordEdits(kind, record, self._subject(value), edits))
         return WriteRequest(*self._about, records) if records else None
+
+    def _subject(self, record: AnyRecord) -> str:
+        """Whose data a record is. It stands beside its data key unsealed, so it is an id, never a word."""
+        subject = subject_of(record)
+        if record.id in self._added and not is_record_id(subject):
+            raise BadValue(f"the patient of a {record.kind} is named by the patient's record id, and this is none")
+        return subject
 
 
 def _check(what: str, text: str, characters_max: int) -> None:

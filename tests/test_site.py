@@ -218,17 +218,16 @@ async def test_nobody_waits_for_ever_on_a_site_that_closes(tmp_path: Path) -> No
             pass
 
     with anyio.fail_after(patience_s):
-        async with anyio.create_task_group() as tasks:
-            async with create(tmp_path / "jena") as site:
-                commit = await add(site, Patient(family_name="Muster"))
-                await join(site, tmp_path / "gera", "Gera")
-                started = anyio.Event()
-                tasks.start_soon(attempt, feed(site, started))
-                tasks.start_soon(attempt, site.wait_for(commit, sites=2))
-                await started.wait()
-                async with anyio.create_task_group() as inner:
-                    for number in range(3):
-                        inner.start_soon(add, site, Patient(family_name=f"Muster {number}"))
+        async with anyio.create_task_group() as tasks, create(tmp_path / "jena") as site:
+            commit = await add(site, Patient(family_name="Muster"))
+            await join(site, tmp_path / "gera", "Gera")
+            started = anyio.Event()
+            tasks.start_soon(attempt, feed(site, started))
+            tasks.start_soon(attempt, site.wait_for(commit, sites=2))
+            await started.wait()
+            async with anyio.create_task_group() as inner:
+                for number in range(3):
+                    inner.start_soon(add, site, Patient(family_name=f"Muster {number}"))
     assert len(raised) == 2 and all("closed" in str(error) for error in raised)
 
 
@@ -564,6 +563,22 @@ async def test_a_live_feed_misses_nothing(jena: Site) -> None:
                 while len(told) < len(ids) - 1:  # one is always on its way
                     await anyio.lowlevel.checkpoint()
     assert sorted(told) == sorted(ids)
+
+
+async def test_what_comes_while_the_feed_asks_is_told(jena: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The very moment: the answer is empty, and on its way back something changes."""
+    ask = jena._questions.changes
+    late = Patient(family_name="late")
+
+    async def answer(after: Any) -> Any:
+        found = await ask(after)
+        if not found and not late.id:
+            await add(jena, late)
+        return found
+
+    monkeypatch.setattr(jena._questions, "changes", answer)
+    with anyio.fail_after(patience_s):
+        assert (await anext(jena.changes())).id == late.id
 
 
 # -- waiting for others -----------------------------------------------------------------------------------------------

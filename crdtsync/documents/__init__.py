@@ -6,7 +6,7 @@ from crdtsync.documents.document import Content, Document
 from crdtsync.documents.edits import Edit, EditEntry, EditText, SetField
 from crdtsync.documents.entries import Entries
 from crdtsync.documents.merge import entries, flag_off_wins, flag_on_wins, latest, once, register, status, text
-from crdtsync.documents.projection import Projection, project, table_of
+from crdtsync.documents.projection import Projection, column_value, project, table_of
 from crdtsync.documents.reading import conflicts_json, edits_of, fields_json, parse_value, read, subject_of
 from crdtsync.documents.record import Record, UnknownRecord, kinds, model_of
 from crdtsync.documents.schema import Link, Value
@@ -29,6 +29,7 @@ __all__ = [
     "UnknownRecord",
     "Value",
     "check_delta",
+    "column_value",
     "conflicts_json",
     "edits_of",
     "entries",

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from crdtsync.documents.conflict import FieldConflict
 from crdtsync.documents.document import Content
-from crdtsync.documents.record import kinds
+from crdtsync.documents.record import Record, kinds
 from crdtsync.documents.schema import FieldPlan, KindPlan, base_type
 from crdtsync.documents.settling import settle
 from crdtsync.documents.slots import canonical
@@ -72,6 +72,20 @@ def table_of(kind: str) -> tuple[dict[str, str], list[str]]:
     if shape is None:
         raise UnknownKind(f"no model declares the kind {kind!r}; import the module that does")
     return dict(shape.types), list(shape.indexes)
+
+
+def column_value(model: type[Record], name: str, value: Any) -> Any:
+    """`value` as the column of this field holds it, to look for it. Raises UnknownField, or BadValue for one that the
+    field refuses."""
+    plan = model.plan().field(name)
+    if value is None:
+        return None
+    if plan.rule.name == "text":
+        return str(value)
+    if plan.rule.name == "entries":
+        return canonical([plan.to_json(plan.check(entry)) for entry in value])
+    plain = plan.to_json(plan.check(value))
+    return canonical(plain) if plan.model is not None else _sql_value(plain)
 
 
 Column = Callable[[dict[str, Any], list[str], Any], None]

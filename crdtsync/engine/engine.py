@@ -29,7 +29,7 @@ from crdtsync.engine.values import (
     WriteRequest,
 )
 from crdtsync.engine.verify import KeysOf, Progress, Verifier
-from crdtsync.engine.write import Held, Scribe, Sealing
+from crdtsync.engine.write import Scribe, Sealing
 from crdtsync.errors import EnvironmentFailure, RefusedError
 from crdtsync.ids import (
     BOOT_ID_BYTES,
@@ -80,8 +80,6 @@ class Engine:
         self._unheard: list[tuple[LogId, int]] = []
         self._ahead: set[LogId] = set()
         self._now_ms = 0
-        self.needs_boot = False
-        """A request was refused because what this log writes to its record is held (L6): open a new boot."""
 
     # -- boots (L4) ---------------------------------------------------------------------------------------------------
 
@@ -94,6 +92,19 @@ class Engine:
     def last_sequence(self) -> int:
         """The sequence of the newest commit in the own log, 0 when there is none."""
         return self._writer.head.sequence if self._writer else 0
+
+    @property
+    def needs_boot(self) -> bool:
+        """Whether documents here lack changes of the own log: held ones, or parts that wait for keys (L6).
+
+        Going on from such a document would give the same CRDT clock to two changes, and never come right again; a
+        fresh boot writes under other client ids. True is for what is derived so far.
+        """
+        writer = self._writer
+        return writer is not None and self._deriving.marks.not_whole(writer.log, self._log_of)
+
+    def _log_of(self, arrival: int) -> LogId:
+        return self._store.arrivals(arrival - 1, 1, 1)[0].commit.header.log
 
     def open_boot(self, boot: BootId | None = None) -> LogId:
         """Write a fresh log from now on (L4). Its first commit names what it continues, and the whole frontier.
@@ -129,7 +140,6 @@ class Engine:
     ) -> None:
         self._writer = LogWriter(self._practice, log, self._clock, head=head, moved=moved, continues=continues)
         self._deriving.shelf.write_as(log)
-        self.needs_boot = False
         for other, at in self._frontier.items():
             stored = self._store.commit(other, at.sequence)
             if stored is not None:
@@ -292,18 +302,19 @@ class Engine:
         """Make local transactions durable and visible, all with one sync of the log; one outcome per request.
 
         What the log holds is derived first, so that each commit depends on the whole log. A request that fails has its
-        error in its outcome and changed nothing. Raises RefusedError when there is no boot to write in or the epoch is
-        not known, StorageFailure when the disk refuses: then nothing of the call is in the view.
+        error in its outcome and changed nothing. Raises RefusedError when there is no boot to write in, when
+        `needs_boot`, or when the epoch is not known; StorageFailure when the disk refuses: then nothing of the call is
+        in the view.
         """
         self._now_ms = now_ms
-        writer = self._writable(grant)
         self._derive_pending()
+        writer = self._writable(grant)
         self._hear(self._unheard)
         self._unheard = []
         deriving = self._deriving
         draft = writer.draft()
         sealing = Sealing(self._sealer, self._parts, writer.log, grant, now_ms)
-        scribe = Scribe(sealing, deriving.shelf, deriving.marks, draft, self._log_head.arrival)
+        scribe = Scribe(sealing, deriving.shelf, draft, self._log_head.arrival)
         try:
             outcomes = [self._request(scribe, request) for request in requests]
         except BaseException:
@@ -326,6 +337,8 @@ class Engine:
         here = self._frontier.get(writer.log)
         if here is not None and here != writer.head:
             raise RefusedError("this replica's log was continued by somebody else; open a new boot")
+        if self.needs_boot:
+            raise RefusedError("changes of this log are held or wait for keys, so it cannot go on; open a new boot")
         if not self._keyring.has(grant.epoch):
             raise RefusedError("the epoch to seal under is not known here; it comes with the next contact")
         return writer
@@ -336,7 +349,6 @@ class Engine:
         except EnvironmentFailure:
             raise
         except Exception as error:  # whatever is wrong with one request is its caller's, and leaves the others whole
-            self.needs_boot = self.needs_boot or isinstance(error, Held)
             return WriteOutcome(error=error)
         return WriteOutcome(commits[-1] if commits else None, tuple(commits), tuple(keys))
 

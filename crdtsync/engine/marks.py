@@ -11,7 +11,7 @@ bytes (no hash does), with the arrival from which on it is held.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from crdtsync.engine.parts import Parts
@@ -23,7 +23,11 @@ _HELD_PREFIX: Final = bytes(8)
 
 def held_id(log: LogId, what: str) -> DataKeyId:
     """The name under which it is kept that changes by `log` to `what` are held."""
-    return DataKeyId(_HELD_PREFIX + hashlib.sha256(b"crdtsync/held/1" + log + what.encode()).digest()[:8])
+    return DataKeyId(_held_by(log) + hashlib.sha256(what.encode()).digest()[:8])
+
+
+def _held_by(log: LogId) -> bytes:
+    return _HELD_PREFIX + hashlib.sha256(b"crdtsync/held/1" + log).digest()[:8]
 
 
 class Marks:
@@ -35,6 +39,8 @@ class Marks:
         self.late: set[DataKeyId] = set()
         self._absent: set[DataKeyId] = set()
         self._held: dict[DataKeyId, int] = {}
+        self._logs: dict[int, LogId] = {}
+        self._waits_in: set[LogId] | None = None
         self._changed: set[DataKeyId] = set()
 
     @classmethod
@@ -61,6 +67,7 @@ class Marks:
         """A part of the commit at `arrival` waits for `key`; `subject` is known when the key object is here."""
         self.waiting.setdefault(key, []).append(arrival)
         self._changed.add(key)
+        self._waits_in = None
         if subject is None:
             self._absent.add(key)
         else:
@@ -78,6 +85,7 @@ class Marks:
     def derived(self, key: DataKeyId, left: list[int]) -> None:
         """Of the parts that waited for `key`, these are left."""
         self._changed.add(key)
+        self._waits_in = None
         if left:
             self.waiting[key] = left
         else:
@@ -107,6 +115,16 @@ class Marks:
         """Whether a change that arrived at `arrival` is held."""
         since = self._held.get(held_id(log, what))
         return since is not None and arrival >= since
+
+    def not_whole(self, log: LogId, log_of: Callable[[int], LogId]) -> bool:
+        """Whether documents lack changes of `log`: held ones, or such that wait. `log_of` tells whose an arrival is."""
+        if self._held and any(key.startswith(_held_by(log)) for key in self._held):
+            return True
+        if self._waits_in is None:
+            arrivals = {arrival for waiting in self.waiting.values() for arrival in waiting}
+            self._logs = {arrival: self._logs.get(arrival) or log_of(arrival) for arrival in arrivals}
+            self._waits_in = set(self._logs.values())
+        return log in self._waits_in
 
     def write(self, store: Store) -> None:
         """Write what changed since the last call."""

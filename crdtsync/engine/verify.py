@@ -214,7 +214,11 @@ class Verifier:
         count, after = 0, ("", "")
         while page := self._store.documents(None, after, _PAGE):
             count += len(page)
-            after = (page[-1].kind, page[-1].record)
+            last = (page[-1].kind, page[-1].record)
+            if last <= after:
+                self._problem("the view lists documents out of order; run `rebuild`")
+                return
+            after = last
         if count != records:
             self._problem(f"the view holds {count} documents and says {records}; run `rebuild`")
 

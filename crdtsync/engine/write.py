@@ -12,11 +12,10 @@ from typing import Final
 
 from crdtsync import limits
 from crdtsync.documents import check_delta
-from crdtsync.engine.marks import Marks
 from crdtsync.engine.parts import Parts
 from crdtsync.engine.shelf import OpenRecord, Shelf
 from crdtsync.engine.values import RecordEdits, WriteGrant, WriteRequest
-from crdtsync.errors import BadValue, RefusedError
+from crdtsync.errors import BadValue
 from crdtsync.ids import LogId, client_id, log_tag
 from crdtsync.replication.commit import Change, Commit, Part, PartRef, encode_header, header_hash, signed_bytes
 from crdtsync.replication.stored import KeyObject
@@ -26,10 +25,6 @@ from crdtsync.sealing.base import Sealer
 _PART_OVERHEAD_BYTES: Final = 400
 """What a part costs beside its words and changes: header entry, seal, padding."""
 _CHANGE_OVERHEAD_BYTES: Final = 100
-
-
-class Held(RefusedError):
-    """What this log writes to the record is held by everybody (L6); another boot can write it."""
 
 
 class Fragment:
@@ -97,10 +92,9 @@ class Sealing:
 class Scribe:
     """Makes the commits of one call of `Engine.write`, one request after the other; `arrival` is where the log ends."""
 
-    def __init__(self, sealing: Sealing, shelf: Shelf, marks: Marks, draft: Draft, arrival: int) -> None:
+    def __init__(self, sealing: Sealing, shelf: Shelf, draft: Draft, arrival: int) -> None:
         self._sealing = sealing
         self._shelf = shelf
-        self._marks = marks
         self._draft = draft
         self._arrival = arrival
         self._log = sealing.log
@@ -143,8 +137,6 @@ class Scribe:
         for edits in merged(request.records):
             found = self._shelf.take(edits.kind, edits.record, edits.subject)
             before.setdefault((edits.kind, edits.record), len(found.deltas))
-            if self._marks.holds:
-                self._refuse_held(found)
             if not fragments or fragments[-1].full(found.subject):
                 fragments.append(Fragment(self._place(len(fragments))))
             delta = self._write(found, edits, fragments[-1].place)
@@ -167,16 +159,6 @@ class Scribe:
 
     def _place(self, ahead: int) -> Place:
         return self._draft.place(ahead + len(self._prefaces), self._now_ms)
-
-    def _refuse_held(self, found: OpenRecord) -> None:
-        """Nobody would apply what this log writes to a record for which it is held."""
-        nowhere = 2**63
-        for what in (f"{found.kind}/{found.record}", found.subject):
-            if self._marks.is_held(self._log, what, nowhere):
-                raise Held(
-                    f"{found.kind} {found.record}: earlier changes of this log to it are held; open a new boot and "
-                    "enter it again"
-                )
 
     def _seal(self, request: WriteRequest, fragments: list[Fragment]) -> list[Commit]:
         if not fragments:

@@ -26,10 +26,11 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What to tell peers: cursors to ask for, logs to give up, by link."""
+    """What to tell peers: cursors to ask for, logs to give up, by link; and links to be asked whether they live."""
 
     feed: dict[int, list[tuple[LogId, int]]]
     unfeed: dict[int, list[LogId]]
+    ask: dict[int, None]
 
 
 class Feeds:
@@ -65,7 +66,7 @@ class Feeds:
         self, now: float, logs: Iterable[LogId], peers: Mapping[int, Peer], inbox: Inbox, refused: frozenset[LogId]
     ) -> Turn:
         """Give each of `logs` its source. `refused` are logs that we write ourselves, or that are frozen (L3)."""
-        turn = Turn({}, {})
+        turn = Turn({}, {}, {})
         for log in logs:
             if log in refused:
                 self._give_up(log, turn)
@@ -84,14 +85,21 @@ class Feeds:
         return turn
 
     def stalled(self, now: float, peers: Mapping[int, Peer], inbox: Inbox) -> Turn:
-        """Move feeds that bring nothing although their peer, or another, has more."""
-        turn = Turn({}, {})
+        """Move feeds that bring nothing although their peer, or another, has more.
+
+        The same peer is asked again only when it has answered since: over a slow line the commits may be on their way,
+        and asking for them twice would make it slower.
+        """
+        turn = Turn({}, {}, {})
         for log in list(self._sources):
             if not self._stalled(log, now, peers, inbox):
                 continue
             tail = inbox.tail(log).sequence
             current = self._sources[log].link
             others = [p for p in peers.values() if p.live and p.link != current and p.have.sequence(log) > tail]
+            if not others and current in peers and peers[current].answered < self._quiet_since(log, peers[current]):
+                turn.ask[current] = None
+                continue
             self._give_up(log, turn)
             link = min(others, key=lambda p: (-p.have.sequence(log), p.link)).link if others else current
             if link in peers:
@@ -111,8 +119,12 @@ class Feeds:
             return True
         tail = inbox.tail(log).sequence
         more = any(p.have.sequence(log) > tail for p in peers.values() if p.live)
-        quiet_since = max(source.progress, peer.commits_at)
-        return more and inbox.waiting_of(log) == 0 and now - quiet_since >= limits.feed_stall_s
+        if not more or inbox.waiting_of(log) or peer.stalled:
+            return False
+        return now - self._quiet_since(log, peer) >= limits.feed_stall_s
+
+    def _quiet_since(self, log: LogId, peer: Peer) -> float:
+        return max(self._sources[log].progress, peer.commits_at)
 
 
 def _best(log: LogId, peers: Mapping[int, Peer]) -> Peer | None:

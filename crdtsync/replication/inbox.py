@@ -111,6 +111,12 @@ class Inbox:
         self.bytes -= sum(waiting.commit.size for waiting in queue)
         return list(queue)
 
+    def least_wanted(self) -> LogId:
+        """The log to be dropped when there is no room: one whose next commit waits for others, if there is any, and of
+        those the one that takes the most room."""
+        sizes = {log: sum(waiting.commit.size for waiting in queue) for log, queue in self._queues.items()}
+        return max(sizes, key=lambda log: (not self._ready(log, self._queues[log][0].commit), sizes[log], log))
+
     def waiting_logs(self) -> Iterable[LogId]:
         """Logs of which something waits."""
         return list(self._queues)

@@ -27,9 +27,13 @@ def tell(core: Core, peer: Peer) -> None:
 
 
 def told(core: Core, peer: Peer, message: Members) -> None:
-    """The peer said what it has: once it has said all, send what it lacks."""
-    peer.member_hashes.update(message.hashes)
+    """The peer said what it has: once it has said all, send what it lacks.
+
+    What it does not name it does not have, also where we sent it: that was lost on the way.
+    """
+    peer.member_told.update(message.hashes)
     if message.last:
+        peer.member_hashes, peer.member_told = peer.member_told, set()
         _send_lacking(core, peer, core.membership.records())
 
 

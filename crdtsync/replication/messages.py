@@ -13,8 +13,8 @@ later versions may say more.
    10 want-keys  ids of wrapped data keys
    11 keys       wrapped data keys
    12 digest     hash of the sender's frontier, hash of its membership heads, its content digest at these
-   13 ping       bytes of commits sent on this link in all: are you there?
-   14 pong       the number of the ping
+   13 ping       bytes of commits sent on this link in all, the sender's time in ms: are you there?
+   14 pong       the time of the ping
    15 holding    a third replica, and heads that are durable there as far as the sender knows
 """
 
@@ -116,6 +116,11 @@ class Commits:
     keys: tuple[KeyObject, ...]
     commits: tuple[Commit, ...]
 
+    @property
+    def size(self) -> int:
+        """Bytes of the commits."""
+        return sum(commit.size for commit in self.commits)
+
 
 @dataclass(frozen=True, slots=True)
 class Credit:
@@ -149,16 +154,20 @@ class Digest:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Are you there? `number` is `Commits.sent` as it stands."""
+    """Are you there? `sent` is `Commits.sent` as it stands, `time` means something to the sender alone.
 
-    number: int
+    Pings and pongs go the way of commits and never overtake them: what was sent before has arrived, or was lost.
+    """
+
+    sent: int
+    time: int
 
 
 @dataclass(frozen=True, slots=True)
 class Pong:
-    """Yes."""
+    """Yes; `time` is that of the ping."""
 
-    number: int
+    time: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,8 +325,8 @@ _DECODERS: Final[dict[int, tuple[int, Callable[[list[Any]], Message]]]] = {
     10: (1, _want_keys),
     11: (1, _keys),
     12: (3, _digest),
-    13: (1, lambda m: Ping(check_int(m[1], 0, _COUNT_MAX, "ping"))),
-    14: (1, lambda m: Pong(check_int(m[1], 0, _COUNT_MAX, "pong"))),
+    13: (2, lambda m: Ping(check_int(m[1], 0, _COUNT_MAX, "ping"), check_int(m[2], 0, _COUNT_MAX, "ping time"))),
+    14: (1, lambda m: Pong(check_int(m[1], 0, _COUNT_MAX, "pong time"))),
     15: (2, _holding),
 }
 
@@ -334,7 +343,7 @@ _ENCODERS: Final[dict[type, tuple[int, Callable[[Any], list[Any]]]]] = {
     WantKeys: (10, lambda m: [list(m.ids)]),
     Keys: (11, lambda m: [[key_items(key) for key in m.keys]]),
     Digest: (12, lambda m: [m.frontier, m.members, m.digest]),
-    Ping: (13, lambda m: [m.number]),
-    Pong: (14, lambda m: [m.number]),
+    Ping: (13, lambda m: [m.sent, m.time]),
+    Pong: (14, lambda m: [m.time]),
     Holding: (15, lambda m: [m.replica, [[log, head.sequence, head.hash] for log, head in m.heads]]),
 }

@@ -8,7 +8,7 @@ log.
 from __future__ import annotations
 
 from crdtsync import limits
-from crdtsync.errors import BadSignature, Malformed, NotAMember
+from crdtsync.errors import BadSignature, Malformed, NotAMember, PeerError
 from crdtsync.ids import DataKeyId, LogId, replica_of
 from crdtsync.replication import serving
 from crdtsync.replication.commit import Commit, signed_bytes
@@ -43,9 +43,10 @@ class Receiving:
         peer.received = max(peer.received, message.sent)
         peer.commits_at = core.now
         if not all(core.membership.knows(commit.header.members) for commit in message.commits):
-            if len(peer.stalled) >= limits.stalled_messages_max:
+            if len(peer.stalled) >= limits.stalled_messages_max or peer.waiting > limits.inbox_bytes_max:
                 raise NotAMember("commits name membership records that never came; the link is given up")
             peer.stalled.append(message)
+            peer.waiting += message.size
             return
         keys = {key.id: key for key in message.keys}
         segments: dict[LogId, list[Commit]] = {}
@@ -54,15 +55,23 @@ class Receiving:
         for log, segment in segments.items():
             self._segment(peer, log, segment, keys)
         self.proceed()
+        self._make_room()
         self.grant(peer)
 
-    def unstall(self) -> None:
-        """Membership has grown: look again at what waited for it."""
+    def unstall(self) -> list[tuple[Peer, PeerError]]:
+        """Membership has grown: look again at what waited for it. Returns the peers whose commits are false (L6)."""
+        false: list[tuple[Peer, PeerError]] = []
         self._core.inbox.recheck()
         for peer in list(self._core.peers.values()):
-            for _ in range(len(peer.stalled)):
-                self.commits(peer, peer.stalled.popleft())
+            try:
+                for _ in range(len(peer.stalled)):
+                    message = peer.stalled.popleft()
+                    peer.waiting -= message.size
+                    self.commits(peer, message)
+            except PeerError as error:
+                false.append((peer, error))
         self.proceed()
+        return false
 
     def _segment(self, peer: Peer, log: LogId, segment: list[Commit], keys: dict[DataKeyId, KeyObject]) -> None:
         """Commits of one log, in their order."""
@@ -81,8 +90,6 @@ class Receiving:
             introduced = tuple(keys[p.key] for p in commit.header.parts if p.introduces and p.key in keys)
             peer.waiting += commit.size
             core.inbox.put(Waiting(commit, commit is fresh[-1], introduced, peer.link))
-        if core.inbox.commits > limits.inbox_commits_max or core.inbox.bytes > limits.inbox_bytes_max:
-            self.drop(log)
 
     def _continuing(self, peer: Peer, log: LogId, segment: list[Commit]) -> list[Commit]:
         """Those of `segment` that go on from what is here, each checked against the chain (L3)."""
@@ -195,6 +202,12 @@ class Receiving:
         if allowance - peer.granted >= step:
             peer.granted = allowance
             self._core.send(peer, Credit(allowance))
+
+    def _make_room(self) -> None:
+        """Keep the inbox within its bounds (L7). What waits for other commits goes first, so that those find room."""
+        inbox = self._core.inbox
+        while inbox.commits > limits.inbox_commits_max or inbox.bytes > limits.inbox_bytes_max:
+            self.drop(inbox.least_wanted())
 
     def drop(self, log: LogId) -> None:
         """Forget what waits of a log; it is asked for again when there is room (L7)."""

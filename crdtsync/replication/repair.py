@@ -62,7 +62,7 @@ class Repair:
         if peer.phase is Phase.OPENING:
             return
         if peer.credit <= 0 or silent >= limits.ping_interval_s:
-            core.send(peer, Ping(peer.sent))
+            core.send(peer, ping(core, peer), urgent=False)
         self._receiving.grant(peer, step=1)
         core.send(peer, Credit(peer.granted))
         core.send(peer, self._digest())
@@ -121,13 +121,22 @@ class Repair:
         self._core.send(peer, WantKeys(self._waiting_keys[: limits.keys_per_message_max]))
 
 
+def ping(core: Core, peer: Peer) -> Ping:
+    """A question whose answer comes behind all that the peer has sent before it."""
+    return Ping(peer.sent, max(0, int(core.now * 1000)))
+
+
 def say(core: Core, turn: Turn) -> None:
-    """Tell peers what `Feeds` decided."""
+    """Tell peers what `Feeds` decided, in as many messages as it takes."""
+    step = limits.frontier_entries_per_message_max
+    for link in turn.ask:
+        if link in core.peers:
+            core.send(core.peers[link], ping(core, core.peers[link]), urgent=False)
     for link, logs in turn.unfeed.items():
         if link in core.peers:
-            core.send(core.peers[link], Unfeed(tuple(logs)))
+            for start in range(0, len(logs), step):
+                core.send(core.peers[link], Unfeed(tuple(logs[start : start + step])))
     for link, cursors in turn.feed.items():
         if link in core.peers:
-            step = limits.frontier_entries_per_message_max
             for start in range(0, len(cursors), step):
                 core.send(core.peers[link], Feed(tuple(cursors[start : start + step])))

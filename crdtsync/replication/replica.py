@@ -208,8 +208,18 @@ class Replica:
             elif message is not None and peer.phase is not Phase.OPENING:
                 _MESSAGES[type(message)](self, peer, message)
         except PeerError as error:
-            core.out.append(Close(peer.link, f"{type(error).__name__}: {error}"))
+            self._give_up(peer, error)
+
+    def _give_up(self, peer: Peer, error: PeerError) -> None:
+        """End the link to a peer that sent what no honest member sends (L6)."""
+        if peer.link in self._core.peers:
+            self._core.out.append(Close(peer.link, f"{type(error).__name__}: {error}"))
             self._forget_link(peer.link)
+
+    def _unstall(self) -> None:
+        """Membership has grown: what waited for it may go on, or turns out to be false."""
+        for peer, error in self._receiving.unstall():
+            self._give_up(peer, error)
 
     def _hello(self, peer: Peer, message: messages.Hello) -> None:
         core = self._core
@@ -284,7 +294,7 @@ class Replica:
 
     def _records(self, peer: Peer, message: messages.Records) -> None:
         if meeting.received(self._core, peer, message):
-            self._receiving.unstall()
+            self._unstall()
 
     def _want_keys(self, peer: Peer, message: messages.WantKeys) -> None:
         self._core.out.append(ReadKeys(peer.link, message.ids))
@@ -300,12 +310,12 @@ class Replica:
         self._holdings.heads(message.replica, message.heads, peer)
 
     def _ping(self, peer: Peer, message: messages.Ping) -> None:
-        peer.received = max(peer.received, message.number)
+        peer.received = max(peer.received, message.sent)
         self._receiving.grant(peer, step=1)
-        self._core.send(peer, messages.Pong(message.number))
+        self._core.send(peer, messages.Pong(message.time), urgent=False)
 
     def _pong(self, peer: Peer, message: messages.Pong) -> None:
-        del peer, message  # that something was heard is all that counts
+        peer.answered = max(peer.answered, min(message.time / 1000, self._core.now))
 
     # -- answers of the driver ---------------------------------------------------------------------------------------
 
@@ -332,7 +342,7 @@ class Replica:
 
     def _members_stored(self, event: events.MembersStored) -> None:
         meeting.stored(self._core, event.records)
-        self._receiving.unstall()
+        self._unstall()
 
     def _feeds_read(self, event: events.FeedsRead) -> None:
         serving.feeds_read(self._core, event)

@@ -103,6 +103,8 @@ def _push_to(core: Core, peer: Peer, commits: Sequence[Checked], keys: Sequence[
             run.append(item)
     if not run or any(core.stored.sequence(log) >= at for log, at in cursors.items()):
         return frozenset()
+    if sum(commit.size for commit, _ in run) > peer.credit:
+        return frozenset()  # reading on sends as much of it as the credit allows
     peer.feeds = cursors
     _send(core, peer, run, keys)
     return frozenset(commit.header.log for commit, _ in run)

@@ -55,17 +55,19 @@ class Peer:
     """What is durable at the peer, as it said: offer and acknowledgement."""
     member_hashes: set[MemberHash] = field(default_factory=set)
     """Membership records that the peer is known to have."""
+    member_told: set[MemberHash] = field(default_factory=set)
+    """Those that it has named in a list which is not at its end yet."""
     feeds: dict[LogId, int] = field(default_factory=dict)
     """What the peer wants from us: per log the next sequence to send."""
-    allowed: int = limits.in_flight_bytes_max
+    allowed: int = field(default_factory=lambda: limits.in_flight_bytes_max)
     """How many bytes of commits we may have sent since the link began; the peer raises it."""
     sent: int = 0
     """How many bytes of commits we have sent since the link began."""
     received: int = 0
     """How many bytes of commits the peer says it has sent since the link began."""
     waiting: int = 0
-    """Bytes of commits from this link that are not stored yet."""
-    granted: int = limits.in_flight_bytes_max
+    """Bytes of commits from this link that are not stored yet, stalled ones included."""
+    granted: int = field(default_factory=lambda: limits.in_flight_bytes_max)
     """The allowance that the peer was told last."""
     reading: bool = False
     """A `ReadFeeds` is on its way."""
@@ -78,6 +80,8 @@ class Peer:
     told_at: float = -1.0
     commits_at: float = 0.0
     """When commits last came in."""
+    answered: float = -1.0
+    """When the newest ping was sent that the peer has answered: all that it had sent before has arrived, or was lost."""
     stalled: deque[Commits] = field(default_factory=deque)
     """Commits that wait until the membership records which they name are stored."""
     refed_at: dict[LogId, float] = field(default_factory=dict)

@@ -40,7 +40,10 @@ _VERSION: Final = b"\x01"
 _MAC_BYTES: Final = 32
 _FIELD_BYTES_MAX: Final = 2 * 1024
 _DOMAIN: Final = b"crdtsync/join/1/"
-_REFUSED: Final = "the other side does not know this invitation's secret, or the messages were changed on the way"
+_REFUSED: Final = (
+    "the other side does not know this invitation's secret, or the messages were changed on the way; "
+    "compare the code, or ask for a new one"
+)
 _UNREADABLE: Final = "the other side sent something that is no message of joining; update both programs"
 
 

@@ -102,14 +102,14 @@ class TlsTransport(Transport):
                     await raw.send(JOIN_PREFACE)
                 await stream.handshake(ALPN_JOIN if join else ALPN)
             if stream.peer_certificate == self.certificate:
-                raise Unreachable(f"{address} is this replica itself")
+                raise Unreachable("it is this replica itself")
             done = True
         except NotAMember as error:
             raise NotAMember(f"whoever answers at {address} is not a member that we know: {error}") from None
         except TimeoutError:
             raise Unreachable(f"{address} answers, but not with a handshake in time: try again") from None
-        except (Malformed, OSError, anyio.BrokenResourceError) as error:
-            why = str(error) if isinstance(error, Malformed) else "the connection broke"
+        except (Malformed, Unreachable, OSError, anyio.BrokenResourceError) as error:
+            why = str(error) if isinstance(error, Malformed | Unreachable) else "the connection broke"
             raise Unreachable(f"whoever answers at {address} does not talk with us: {why}") from None
         finally:
             if not done:

@@ -1,4 +1,4 @@
-"""Small replicas for the engine's tests: an engine over a store, a clock that is counted, and a way to bring commits."""
+"""Small replicas for the engine's tests: an engine over a store, a counted clock, and a way to bring commits."""
 
 from __future__ import annotations
 

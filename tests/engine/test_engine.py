@@ -103,7 +103,12 @@ def test_a_request_that_fails_leaves_the_others_whole(make_store: MakeStore) -> 
     later = jena.patient(1)
     later.home_site = "Jena"
     outcomes = jena.write_all(
-        [jena.request(edited), jena.request(spoilt, patient_of(2), huge), jena.request(later), jena.request(patient_of(4))]
+        [
+            jena.request(edited),
+            jena.request(spoilt, patient_of(2), huge),
+            jena.request(later),
+            jena.request(patient_of(4)),
+        ]
     )
     assert [type(outcome.error) for outcome in outcomes] == [type(None), BadValue, type(None), type(None)]
     assert outcomes[1].commits == () and outcomes[1].commit is None and outcomes[1].keys == ()
@@ -205,7 +210,8 @@ def test_a_boot_is_drawn_again_while_its_tag_is_taken(monkeypatch: pytest.Monkey
     monkeypatch.setattr(jena.sealer, "random", lambda n: next(draws))
     taken = log_tag(log_id(jena.replica, BootId(b"1" * 8)))
     monkeypatch.setattr(
-        "crdtsync.engine.engine.log_tag", lambda log: taken if replica_of(log) == jena.replica and b"2" not in log else ""
+        "crdtsync.engine.engine.log_tag",
+        lambda log: taken if replica_of(log) == jena.replica and b"2" not in log else "",
     )
     log = jena.engine.open_boot()
     assert log == log_id(jena.replica, BootId(b"2" * 8))

@@ -1,4 +1,4 @@
-"""Random histories of three sites: edits, exchange in any pieces, restarts, lost keys; in the end all agree (L2, L5, L8)."""
+"""Random histories of three sites: edits, exchange, restarts, lost keys; in the end all agree (L2, L5, L8)."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ def step(rng: random.Random, sites: list[SiteRig], missing: dict[str, list[KeyOb
     site, other = rng.sample(sites, 2)
     act = rng.random()
     if act < 0.45:
+        site.derive()
+        if site.engine.needs_boot:
+            site.engine.open_boot()
         site.write_all([request_of(rng, site) for _ in range(rng.randint(1, 3))])
     elif act < 0.75:
         log_end = other.store.log_head().arrival

@@ -1,4 +1,4 @@
-"""What gets into the view beside documents: rows, words, conflicts, and what becomes of kinds without a model (L5, L8)."""
+"""What gets into the view beside documents: rows, words, conflicts; and kinds that have no model yet (L5, L8)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,12 @@ def test_a_conflict_is_kept_with_values_and_the_time_it_was_first_seen(make_stor
     jena, gera = conflicting(make_store)
     [conflict] = gera.store.conflicts()
     body = json.loads(conflict.body)
-    assert (conflict.kind, conflict.record, body["field"], body["records"]) == ("field", record_of(1), "title", [record_of(1)])
+    assert (conflict.kind, conflict.record, body["field"], body["records"]) == (
+        "field",
+        record_of(1),
+        "title",
+        [record_of(1)],
+    )
     assert sorted(value["value"] for value in body["values"]) == ["Dr.", "Prof."]
     assert all(set(value) == {"value", "commit", "stamp"} for value in body["values"])
     assert body["severity"] == conflict.severity

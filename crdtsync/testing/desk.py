@@ -1,0 +1,201 @@
+"""People at their desks: what a practice writes, at any site, at any time, also in the same field at two sites at once.
+
+Reads its own writes back the moment they are acknowledged: what a site took must be seen there.
+"""
+
+from __future__ import annotations
+
+import datetime
+import random
+from collections.abc import Callable
+from typing import Any, Final
+
+from crdtsync.documents import Document, Record, edits_of, read, subject_of
+from crdtsync.engine import RecordEdits, WriteOutcome, WriteRequest
+from crdtsync.ids import RecordId, record_id
+from crdtsync.practice import Allergy, Appointment, ChartEntry, MedicationStatement, Patient
+from crdtsync.practice.appointment import Slot
+from crdtsync.practice.medication import Dosage, Drug
+from crdtsync.testing.ledger import OracleFailed
+from crdtsync.testing.node import Node
+
+_NAMES: Final = ("Birkenfeld", "Grünauer", "Mühlhöfer", "Rehbach", "Schönkamp", "Dornstett")
+_WORDS: Final = ("Blutdruck", "müde", "Husten", "ß", "Kontrolle", "übel", "Größe", "80/120", "ja", "🙂")
+_DRUGS: Final = ("Ramipril", "Metformin", "Bisoprolol", "L-Thyroxin")
+_DAY: Final = datetime.datetime(2026, 1, 5, 8, tzinfo=datetime.UTC)
+
+
+class Desk:
+    """Writes records. `known` are all that were ever begun; `chance` is the stream that the work is drawn from."""
+
+    def __init__(self, chance: random.Random, ids: random.Random) -> None:
+        self.known: list[tuple[str, RecordId]] = []
+        self.patients: list[RecordId] = []
+        self.written = 0
+        self.refused = 0
+        self._chance = chance
+        self._ids = ids
+
+    # -- acts ----------------------------------------------------------------------------------------------------------
+
+    def act(self, node: Node) -> None:
+        """One transaction at `node`: something new, or an edit of something that it holds."""
+        if self._chance.random() < 0.3 or not self.known:
+            self.create(node)
+        else:
+            self.edit(node, *self._chance.choice(self.known))
+
+    def create(self, node: Node, records: int = 1) -> None:
+        """New records in one transaction."""
+        self._submit(node, [self._new() for _ in range(records)])
+
+    def create_large(self, node: Node) -> None:
+        """A transaction that is too large for one commit, and becomes fragments."""
+        records = []
+        for _ in range(self._chance.randint(3, 5)):
+            record = self._new()
+            record.source = self._ids.randbytes(90_000).hex()
+            records.append(record)
+        self._submit(node, records)
+
+    def edit(self, node: Node, kind: str, record: RecordId) -> None:
+        """Change something in a record, if `node` has it."""
+        found = self.read(node, kind, record)
+        if found is not None:
+            _EDITS[kind](self, found)
+            self._submit(node, [found])
+
+    def read(self, node: Node, kind: str, record: RecordId) -> Any:
+        """The record as the view of `node` shows it, or None."""
+        stored = node.disk.document(kind, record)
+        return None if stored is None else read(kind, record, Document(1, stored.state).content())
+
+    def _submit(self, node: Node, records: list[Any]) -> None:
+        changes = []
+        for record in records:
+            edits = edits_of(record, lambda: self._ids.randbytes(8).hex())
+            if edits:
+                changes.append(RecordEdits(record.kind, record.id, subject_of(record), edits))
+        if changes:
+            expected = [(record.kind, record.id, _registers(record)) for record in records]
+            request = WriteRequest("dr.weber", "work", "desk-1", "care", changes)
+            node.write(request, lambda outcome: self._written(node, expected, outcome))
+
+    def _written(self, node: Node, expected: list[tuple[str, RecordId, dict[str, Any]]], outcome: WriteOutcome | None) -> None:
+        if outcome is None:
+            self.refused += 1
+            return
+        if outcome.error is not None:
+            raise OracleFailed(f"{node.name} refuses an honest transaction: {outcome.error}")
+        self.written += 1
+        for kind, record, values in expected:
+            found = self.read(node, kind, record)
+            for field, value in values.items():
+                if found is None or (getattr(found, field) != value and value not in found.conflicts.get(field, ())):
+                    raise OracleFailed(f"{node.name} does not read its own write of {kind}.{field}")
+
+    # -- new records ---------------------------------------------------------------------------------------------------
+
+    def _new(self) -> Any:
+        if not self.patients or self._chance.random() < 0.25:
+            record: Record = Patient(family_name=self._chance.choice(_NAMES), given_name="Erika", phones=["03641 1"])
+            record.id = record_id(self._ids.randbytes(16))
+            self.patients.append(record.id)
+        else:
+            record = self._chance.choice(_NEW)(self, self._chance.choice(self.patients))
+            record.id = record_id(self._ids.randbytes(16))
+        self.known.append((record.kind, record.id))
+        return record
+
+    def _allergy(self, patient: RecordId) -> Record:
+        return Allergy(patient=patient, substance=self._chance.choice(_WORDS), status="active")
+
+    def _medication(self, patient: RecordId) -> Record:
+        drug = Drug(name=self._chance.choice(_DRUGS), strength="5 mg")
+        return MedicationStatement(patient=patient, drug=drug, dosage=self._dosage(), status="active")
+
+    def _appointment(self, patient: RecordId) -> Record:
+        return Appointment(calendar="Dr. Weber", patient=patient, slot=self._slot(), status="booked")
+
+    def _chart_entry(self, patient: RecordId) -> Record:
+        return ChartEntry(patient=patient, type="note", draft=self._chance.choice(_WORDS))
+
+    def _dosage(self) -> Dosage:
+        return Dosage(morning=self._chance.randint(0, 4), evening=self._chance.randint(0, 4), unit="Tablette")
+
+    def _slot(self) -> Slot:
+        start = _DAY + datetime.timedelta(minutes=15 * self._chance.randint(0, 40))
+        return Slot(start=start, end=start + datetime.timedelta(minutes=15), resources=("Zimmer 1",))
+
+    # -- edits ---------------------------------------------------------------------------------------------------------
+
+    def _edit_patient(self, patient: Any) -> None:
+        chance = self._chance
+        act = chance.randrange(5)
+        if act == 0:
+            patient.family_name = chance.choice(_NAMES)
+        elif act == 1:
+            patient.phones.add(f"03641 {chance.randint(1, 9)}")
+        elif act == 2 and len(patient.phones):
+            patient.phones.remove(chance.choice(list(patient.phones)))
+        elif act == 3:
+            patient.deceased = chance.random() < 0.5
+        else:
+            self._type(patient.note)
+
+    def _edit_allergy(self, allergy: Any) -> None:
+        allergy.criticality = self._chance.choice(("low", "high", "unable_to_assess", None))
+        if self._chance.random() < 0.3:
+            allergy.verification = self._chance.choice(("confirmed", "refuted"))
+
+    def _edit_medication(self, medication: Any) -> None:
+        if self._chance.random() < 0.7:
+            medication.dosage = self._dosage()
+        else:
+            medication.status = self._chance.choice(("active", "on_hold", "stopped"))
+
+    def _edit_appointment(self, appointment: Any) -> None:
+        if self._chance.random() < 0.5:
+            appointment.slot = self._slot()
+        else:
+            appointment.status = self._chance.choice(("booked", "arrived", "cancelled"))
+
+    def _edit_chart(self, entry: Any) -> None:
+        self._type(entry.draft)
+        if self._chance.random() < 0.05:
+            entry.retracted = True
+
+    def _type(self, text: Any) -> None:
+        length = len(text)
+        if length and self._chance.random() < 0.3:
+            at = self._chance.randrange(length)
+            text.delete(at, min(self._chance.randint(1, 4), length - at))
+        text.insert(self._chance.randint(0, len(text)), self._chance.choice(_WORDS))
+
+
+_NEW: Final[tuple[Callable[[Desk, RecordId], Record], ...]] = (
+    Desk._allergy,
+    Desk._medication,
+    Desk._appointment,
+    Desk._chart_entry,
+)
+_EDITS: Final[dict[str, Callable[[Desk, Any], None]]] = {
+    "patient": Desk._edit_patient,
+    "allergy": Desk._edit_allergy,
+    "medication_statement": Desk._edit_medication,
+    "appointment": Desk._edit_appointment,
+    "chart_entry": Desk._edit_chart,
+}
+_REGISTERS: Final = {
+    "patient": ("family_name",),
+    "allergy": ("criticality", "verification"),
+    "medication_statement": ("dosage",),
+    "appointment": ("slot",),
+    "chart_entry": (),
+}
+
+
+def _registers(record: Record) -> dict[str, Any]:
+    """What was just assigned to registers of a record: it must be read back, alone or in a conflict."""
+    assigned = record._reading.assigned
+    return {name: getattr(record, name) for name in _REGISTERS[record.kind] if name in assigned}

@@ -1,0 +1,145 @@
+"""What the world knows beyond any replica: what was written, promised and stored. Checks it the moment it happens.
+
+It is independent of the code under test: it does not ask what a commit says it depends on alone, but remembers what its
+author's disk held when it was written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from crdtsync.ids import CommitHash, Head, LogId, ReplicaId, replica_of
+from crdtsync.replication.commit import NO_HASH, Commit
+from crdtsync.replication.membership import State
+from crdtsync.testing.disk import Disk
+
+Place = tuple[LogId, int]
+
+
+class OracleFailed(AssertionError):
+    """The world is not as it was promised to be. The text names the promise and the place."""
+
+
+def short(log: LogId) -> str:
+    """A log as traces show it."""
+    return f"{log[:3].hex()}.{log[16:19].hex()}"
+
+
+class Account:
+    """What one site's disk was seen to take, and what the site told others that it has."""
+
+    def __init__(self, name: str, replica: ReplicaId) -> None:
+        self.name = name
+        self.replica = replica
+        self.frontier: dict[LogId, Head] = {}
+        self.told: dict[LogId, Head] = {}
+        self.written: dict[Place, CommitHash] = {}
+        """What its applications were told is written."""
+
+
+def rightful(name: str, commits: Iterable[Commit], state: State) -> None:
+    """What a site is about to store was written by members, or attested. Raises OracleFailed when it was not."""
+    for commit in commits:
+        header = commit.header
+        cut = state.cuts.get(header.log)
+        if state.active(replica_of(header.log)) is None and (cut is None or header.sequence > cut.sequence):
+            raise OracleFailed(
+                f"{name} stores {short(header.log)}:{header.sequence} of a removed replica, which nobody has attested"
+            )
+
+
+class Ledger:
+    """The books of a world.
+
+    `hashes` has every commit that any disk took, `pasts` what the first disk that took it (its author's) held before, `acknowledged` what an
+    application was told is written.
+    """
+
+    def __init__(self) -> None:
+        self.hashes: dict[Place, CommitHash] = {}
+        self.pasts: dict[Place, Mapping[LogId, int]] = {}
+        self.acknowledged: dict[Place, CommitHash] = {}
+        self.removed: set[ReplicaId] = set()
+
+    def appended(self, account: Account, commits: Sequence[tuple[Commit, bool]]) -> None:
+        """A disk took commits. Raises OracleFailed where L2 or L3 does not hold."""
+        for commit, _ in commits:
+            header = commit.header
+            place = (header.log, header.sequence)
+            if place not in self.pasts:
+                self.pasts[place] = {log: head.sequence for log, head in account.frontier.items()}
+            self._one_hash(account, place, commit.hash)
+            self._gapless(account, commit)
+            self._causal(account, commit)
+            account.frontier[header.log] = commit.head
+
+    def _one_hash(self, account: Account, place: Place, commit: CommitHash) -> None:
+        known = self.hashes.setdefault(place, commit)
+        if known != commit:
+            raise OracleFailed(f"L3: {short(place[0])}:{place[1]} has a second hash at {account.name}")
+
+    def _gapless(self, account: Account, commit: Commit) -> None:
+        header = commit.header
+        last = account.frontier.get(header.log, Head(0, NO_HASH))
+        if header.sequence != last.sequence + 1 or header.previous != last.hash:
+            raise OracleFailed(
+                f"L2: {short(header.log)}:{header.sequence} follows on {last.sequence} in the log of {account.name}"
+            )
+
+    def _causal(self, account: Account, commit: Commit) -> None:
+        header = commit.header
+        # A commit without content, in front of one that has more to name than fits a header, names what it can.
+        past = dict(self.pasts[header.log, header.sequence]) if header.parts else {}
+        for log, head in header.dependencies:
+            past[log] = max(past.get(log, 0), head.sequence)
+        for log, sequence in past.items():
+            here = account.frontier.get(log)
+            if sequence > (0 if here is None else here.sequence) and log != header.log:
+                raise OracleFailed(
+                    f"L2: {short(header.log)}:{header.sequence} is stored at {account.name} before "
+                    f"{short(log)}:{sequence}, which its author had"
+                )
+
+    def wrote(self, account: Account, commits: Iterable[Commit]) -> None:
+        """An application was told that these commits stand."""
+        for commit in commits:
+            place = (commit.header.log, commit.header.sequence)
+            self.acknowledged[place] = account.written[place] = commit.hash
+
+    def told(self, account: Account, disk: Disk, heads: Iterable[tuple[LogId, Head]]) -> None:
+        """A site says to a peer that this is on its disk. Raises OracleFailed when it is not (L1)."""
+        for log, head in heads:
+            if head.sequence == 0:
+                continue
+            stored = disk.commit(log, head.sequence)
+            if stored is None or stored.commit.hash != head.hash:
+                raise OracleFailed(f"L1: {account.name} tells of {short(log)}:{head.sequence}, which is not on its disk")
+            if head.sequence > account.told.get(log, Head(0, NO_HASH)).sequence:
+                account.told[log] = head
+
+    def restarted(self, account: Account, disk: Disk) -> None:
+        """A site comes back. Raises OracleFailed when its disk lacks what it had told others (L1)."""
+        account.frontier = disk.frontier()
+        for log, head in account.told.items():
+            stored = disk.commit(log, head.sequence)
+            if stored is None or stored.commit.hash != head.hash:
+                raise OracleFailed(
+                    f"L1: {account.name} had told of {short(log)}:{head.sequence}, and lacks it after a crash"
+                )
+        for (log, sequence), commit in account.written.items():
+            stored = disk.commit(log, sequence)
+            if stored is None or stored.commit.hash != commit:
+                raise OracleFailed(
+                    f"L1: {account.name} had acknowledged {short(log)}:{sequence}, and lacks it after a crash"
+                )
+
+    def rolled_back(self, account: Account, disk: Disk, elsewhere: Iterable[Disk]) -> None:
+        """An older copy of the disk is put in its place: what nobody else holds is lost, and nobody's fault."""
+        account.frontier = disk.frontier()
+        account.told = {}
+        others = list(elsewhere)
+        for log, sequence in list(account.written):
+            if disk.commit(log, sequence) is None:
+                del account.written[log, sequence]
+                if not any(other.commit(log, sequence) for other in others):
+                    del self.acknowledged[log, sequence]

@@ -1,0 +1,151 @@
+"""What must hold when a healed world has come to rest. Each check names the promise that it guards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from crdtsync import limits
+from crdtsync.documents import Document
+from crdtsync.engine import Engine
+from crdtsync.ids import Head, LogId, replica_of
+from crdtsync.sealing.keyring import Keyring
+from crdtsync.testing.ledger import Ledger, OracleFailed, short
+from crdtsync.testing.node import Node
+
+
+def unsettled(nodes: Sequence[Node]) -> str:
+    """Why these sites are not yet one: empty when logs, membership and views are equal and nothing waits."""
+    if any(not node.up for node in nodes):
+        return "a site is down"
+    first = nodes[0]
+    heads = first.replica.membership.heads
+    frontier = first.replica.stored
+    for node in nodes:
+        core = node.replica
+        status = node.host.engine.status()
+        if core.membership.heads != heads:
+            return f"{node.name} knows another membership than {first.name}"
+        if core.stored != frontier:
+            return f"{node.name} holds other commits than {first.name}: {_difference(core.stored, frontier)}"
+        if core.inbox.commits or core.busy:
+            return f"{node.name} has {core.inbox.commits} commits in its inbox"
+        if status.derived != status.arrival or status.waiting:
+            return f"{node.name} has derived {status.derived} of {status.arrival}, {status.waiting} keys are waited for"
+        if core.attests_due():
+            return f"{node.name} has heads of removed replicas to attest"
+        if any(peer.waiting for peer in core.peers.values()):
+            return f"{node.name} counts commits as waiting, although none is"
+    if len({node.host.engine.digest() for node in nodes}) != 1:
+        return "digests differ at equal frontiers"
+    return ""
+
+
+def _difference(one: object, other: object) -> str:
+    mine, theirs = dict(one.items()), dict(other.items())  # type: ignore[attr-defined]  # both are frontiers
+    parts = []
+    for log in sorted(mine.keys() | theirs.keys()):
+        here, there = mine.get(log), theirs.get(log)
+        if here != there:
+            parts.append(f"{short(log)} {here and here.sequence} against {there and there.sequence}")
+    return ", ".join(parts)
+
+
+def bounds(node: Node) -> None:
+    """L7: what a site holds for others keeps to its limits."""
+    core = node.replica
+    if core.inbox.commits > limits.inbox_commits_max or core.inbox.bytes > limits.inbox_bytes_max:
+        raise OracleFailed(f"L7: the inbox of {node.name} is over its limit")
+    for peer in core.peers.values():
+        if len(peer.stalled) > limits.stalled_messages_max:
+            raise OracleFailed(f"L7: {node.name} keeps {len(peer.stalled)} messages of one peer")
+        if peer.waiting < 0 or peer.allowance() > peer.received + limits.in_flight_bytes_max:
+            raise OracleFailed(f"L7: {node.name} gives more credit than it has room")
+
+
+def nothing_lost(nodes: Sequence[Node], ledger: Ledger) -> None:
+    """L1: whatever an application or a peer was told stands at every site, but for what a removal cuts off."""
+    cuts = nodes[0].replica.membership.state().cuts
+    for (log, sequence), commit in ledger.acknowledged.items():
+        if _cut_off(log, sequence, ledger, cuts):
+            continue
+        for node in nodes:
+            stored = node.disk.commit(log, sequence)
+            if stored is None or stored.commit.hash != commit:
+                raise OracleFailed(f"L1: {short(log)}:{sequence} was acknowledged and is not at {node.name}")
+
+
+def cuts_kept(nodes: Sequence[Node], ledger: Ledger) -> None:
+    """What is stored of a removed replica is what was attested, at every site."""
+    for node in nodes:
+        cuts = node.replica.membership.state().cuts
+        for log, head in node.replica.stored.items():
+            if _cut_off(log, head.sequence, ledger, cuts):
+                raise OracleFailed(f"{node.name} holds {short(log)}:{head.sequence} of a removed replica unattested")
+
+
+def _cut_off(log: LogId, sequence: int, ledger: Ledger, cuts: Mapping[LogId, Head]) -> bool:
+    cut = cuts.get(log)
+    return replica_of(log) in ledger.removed and (cut is None or sequence > cut.sequence)
+
+
+def equal_conflicts(nodes: Sequence[Node]) -> None:
+    """L5: every site shows the same conflicts under the same ids."""
+    found = [
+        sorted((c.id, c.kind, c.record, c.severity, c.body) for c in node.disk.conflicts()) for node in nodes
+    ]
+    for node, conflicts in zip(nodes, found, strict=True):
+        if conflicts != found[0]:
+            raise OracleFailed(f"L5: {node.name} shows other conflicts than {nodes[0].name}")
+
+
+def whole_views(nodes: Sequence[Node]) -> None:
+    """L5: each view sums up to what its documents say."""
+    for node in nodes:
+        total, count = 0, 0
+        for stored in node.disk.documents(None, ("", ""), 1_000_000):
+            print_ = Document(1, stored.state).fingerprint(stored.kind, stored.record)
+            if print_ != stored.fingerprint:
+                raise OracleFailed(f"L5: {node.name} keeps {stored.kind} under a fingerprint that is not its own")
+            total += int.from_bytes(print_, "big")
+            count += 1
+        if ((total % (1 << 256)).to_bytes(32, "big").hex(), count) != node.host.engine.digest():
+            raise OracleFailed(f"L5: the digest of {node.name} is not the sum over its documents")
+
+
+def rebuilt(node: Node) -> None:
+    """L8: deriving everything again, on a copy of the disk and by nothing but fresh objects, gives the same digest."""
+    keyring = Keyring(node.sealer)
+    for epoch in node.host.keyring.epochs():
+        keyring.learn(node.host.keyring.key(epoch))
+    engine = Engine(node.disk.image(), node.sealer, keyring, practice=node.practice, replica=node.replica_id)
+    if engine.rebuild(node.wall_ms()) != node.host.engine.digest():
+        raise OracleFailed(f"L8: the view of {node.name} is not what follows from its log")
+
+
+def verified(node: Node) -> None:
+    """The house's own verifying finds nothing."""
+    members = node.replica.membership.state().members
+    result = node.host.engine.verify(None, lambda replica: members[replica].sig if replica in members else None)
+    if result.problems:
+        raise OracleFailed(f"verifying {node.name} finds: {result.problems[0]}")
+
+
+def credit_whole(nodes: Sequence[Node]) -> None:
+    """L7: at rest every link on which all that was sent has arrived has its whole credit again, but for the step below
+    which it is not worth a message."""
+    for node in nodes:
+        for other in nodes:
+            here = [peer for peer in node.replica.peers.values() if peer.replica == other.replica_id and peer.live]
+            there = [peer for peer in other.replica.peers.values() if peer.replica == node.replica_id and peer.live]
+            for mine, theirs in zip(here, there, strict=False):
+                least = limits.in_flight_bytes_max - limits.credit_bytes_step
+                if mine.sent == theirs.received and mine.credit < least:
+                    raise OracleFailed(f"L7: credit of {node.name} at {other.name} has shrunk to {mine.credit} bytes")
+
+
+def few_duplicates(nodes: Sequence[Node]) -> None:
+    """M1: where the network neither loses nor doubles, a commit crosses into a site once."""
+    duplicates = sum(node.duplicates for node in nodes)
+    received = sum(node.received for node in nodes)
+    if duplicates > 10 + received // 20:
+        raise OracleFailed(f"M1: {duplicates} of {received} commits came in twice over a calm network")
