@@ -5,13 +5,13 @@ PY     := $(VENV)/bin/python
 SYSTEM_PYTHON := $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
-.PHONY: help venv demo test quick lint types soak bench clean
+.PHONY: help venv demo test slow lint types soak bench clean
 
 help:
 	@echo "make venv   build $(VENV) with everything needed"
 	@echo "make demo   three sites on this machine: cut off, write on, heal, converge"
-	@echo "make test   all tests except the soak tests"
-	@echo "make quick  the tests that take no more than moments"
+	@echo "make test   the tests: some minutes"
+	@echo "make slow   the tests that take longer, which CI runs too"
 	@echo "make lint   ruff"
 	@echo "make types  mypy --strict"
 	@echo "make soak   the long forms: minutes to hours"
@@ -32,8 +32,8 @@ demo: venv
 test: venv
 	$(PY) -m pytest -q
 
-quick: venv
-	$(PY) -m pytest -q -m 'not slow'
+slow: venv
+	$(PY) -m pytest -q -m slow
 
 lint: venv
 	$(VENV)/bin/ruff check .

@@ -6,7 +6,8 @@ JSON lines on stdout, one per work; what is going on, on stderr. The records are
 
 | work | what is measured |
 |---|---|
-| load | the records are written at A, 200 in a transaction, while B does not exist yet |
+| disk | no crdtsync: how many transactions a second plain SQLite syncs on this disk (WAL, FULL, 600 bytes each) |
+| load | the records are written at A by 32 writers, each in a commit of its own (`--per-commit`), before B exists |
 | W1 | B has joined and is empty; until all records are durable and visible to `sql` at B |
 | W2 | single-field commits at A, one after another, each durable before the next begins; then until B has all |
 | W2x32 | the same by 32 writers at once |
@@ -36,7 +37,7 @@ from typing import Any
 import anyio
 import anyio.abc
 from anyio.streams.buffered import BufferedByteReceiveStream
-from measuring import Meter, machine, percentile
+from measuring import Meter, machine, percentile, syncs_per_second
 
 from crdtsync import Site
 from crdtsync.practice import Patient
@@ -225,6 +226,7 @@ class Bench:
         self.site = site
         self.folder = folder
         self.records = int(arguments.records)
+        self.per_commit = arguments.per_commit
         self.edits = min(int(arguments.edits), self.records)
         self.ids = [patient(number, SEED).id for number in range(self.records)]
         self.b: Child
@@ -232,11 +234,19 @@ class Bench:
 
     async def load(self) -> None:
         meter = Meter(self.folder)
-        for start in range(0, self.records, 200):
-            async with self.site.transaction(author="bench", reason="load") as tx:
-                for number in range(start, min(start + 200, self.records)):
-                    tx.add(patient(number, SEED))
-        self._tell("load", {"a": meter.read()}, records=self.records, per=self.records)
+        step = self.per_commit
+        starts = iter(range(0, self.records, step))
+
+        async def write() -> None:
+            for start in starts:
+                async with self.site.transaction(author="bench", reason="load") as tx:
+                    for number in range(start, min(start + step, self.records)):
+                        tx.add(patient(number, SEED))
+
+        async with anyio.create_task_group() as group:
+            for _ in range(WRITERS):
+                group.start_soon(write)
+        self._tell("load", {"a": meter.read()}, records=self.records, per_commit=step, per=self.records)
 
     async def w1(self) -> None:
         meter = await self._meters()
@@ -346,6 +356,7 @@ async def be_leader(folder: Path, arguments: argparse.Namespace) -> None:
     print(json.dumps({"bench": "replication", "crdtsync": version, **machine()}), flush=True)
     creating = Site.create(folder / "a", practice="Bench", name="A", passphrase=PASSPHRASE)
     async with creating as site:
+        print(json.dumps({"work": "disk", "syncs_per_second": round(syncs_per_second(folder), 1)}), flush=True)
         bench = Bench(site, folder / "a", arguments)
         works = {"W1": bench.w1, "W2": bench.w2, "W2x32": bench.w2x32, "W3": bench.w3, "W4": bench.w4, "W4c": bench.w4c}
         await bench.load()
@@ -362,6 +373,7 @@ async def be_leader(folder: Path, arguments: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=20_000)
+    parser.add_argument("--per-commit", type=int, default=1, help="records in one commit of the load")
     parser.add_argument("--edits", type=int, default=5_000)
     parser.add_argument("--works", default="W1,W2,W2x32,W3,W4,W4c", help="W1 always runs: the others build on it")
     parser.add_argument("--folder", type=Path, help="an empty folder for the two sites; default: a temporary one")

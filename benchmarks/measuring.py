@@ -7,6 +7,7 @@ import os
 import platform
 import resource
 import socket
+import sqlite3
 import struct
 import sys
 import time
@@ -67,6 +68,23 @@ def rss_bytes() -> int:
 def disk_bytes(folder: Path) -> int:
     """The size of all files in `folder`."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+def syncs_per_second(folder: Path, transactions: int = 500) -> float:
+    """What the disk under `folder` can do: transactions of 600 bytes that plain SQLite syncs in a second."""
+    path = folder / "syncs.db"
+    db = sqlite3.connect(path, isolation_level=None)
+    try:
+        for statement in ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "CREATE TABLE t (n, data)"):
+            db.execute(statement)
+        start = time.perf_counter()
+        for number in range(transactions):
+            db.execute("INSERT INTO t VALUES (?, ?)", (number, bytes(600)))
+        return transactions / (time.perf_counter() - start)
+    finally:
+        db.close()
+        for left in folder.glob("syncs.db*"):
+            left.unlink()
 
 
 @dataclass

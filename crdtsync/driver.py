@@ -350,7 +350,10 @@ class Driver:
         self._derived(result)
 
     async def _derive_waiting(self) -> None:
-        self._derived(await self.thread.run(lambda host: host.engine.derive_waiting(host.now_ms())))
+        result = await self.thread.run(lambda host: host.engine.derive_waiting(host.now_ms()))
+        if not result.done:
+            self.derive_soon()
+        self._derived(result)
 
     def _derived(self, result: DeriveResult) -> None:
         self.view_arrival, self.digest = result.arrival, result.digest.hex()

@@ -8,14 +8,18 @@ from pathlib import Path
 
 import pytest
 
+import crdtsync.practice  # noqa: F401 - declares its kinds before any test does
+from crdtsync.documents import kinds
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out soak tests unless they are asked for by `-m soak` (they take minutes to hours)."""
-    if "soak" in config.getoption("markexpr"):
-        return
-    chosen = [item for item in items if item.get_closest_marker("soak") is None]
-    config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("soak") is not None])
-    items[:] = chosen
+    """Leave out tests marked slow (`make slow`, and CI) and soak (`make soak`) unless `-m` asks for such."""
+    asked = config.getoption("markexpr")
+    for mark in ("slow", "soak"):
+        if mark not in asked:
+            left_out = [item for item in items if item.get_closest_marker(mark) is not None]
+            config.hook.pytest_deselected(items=left_out)
+            items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture
@@ -26,11 +30,15 @@ def anyio_backend() -> str:
 
 @pytest.fixture(autouse=True)
 def surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Key files that open in milliseconds, no passphrase from outside, and proofs of continuity in a folder of ours."""
+    """Key files that open in milliseconds, no passphrase from outside, proofs of continuity in a folder of ours; and
+    kinds that a test declares, for whatever reason, are gone after it: every site opens a table for each."""
     monkeypatch.setenv("CRDTSYNC_KDF", "fast")
     monkeypatch.setenv("CRDTSYNC_STATE_DIR", str(tmp_path_factory.mktemp("state")))
     monkeypatch.delenv("CRDTSYNC_PASSPHRASE", raising=False)
+    declared = dict(kinds())
     yield
+    for kind in kinds().keys() - declared.keys():
+        del kinds()[kind]
 
 
 @pytest.fixture(scope="session")

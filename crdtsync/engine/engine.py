@@ -12,12 +12,12 @@ the driver closes and opens the replica again.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 
 from crdtsync import limits
-from crdtsync.clock import HybridClock, wall_ms
 from crdtsync.engine.deriving import Deriving
+from crdtsync.engine.own_log import OwnLog
 from crdtsync.engine.parts import Parts
 from crdtsync.engine.values import (
     DeriveResult,
@@ -32,7 +32,6 @@ from crdtsync.engine.verify import KeysOf, Progress, Verifier
 from crdtsync.engine.write import Scribe, Sealing
 from crdtsync.errors import EnvironmentFailure, RefusedError
 from crdtsync.ids import (
-    BOOT_ID_BYTES,
     BootId,
     DataKeyId,
     Head,
@@ -41,10 +40,6 @@ from crdtsync.ids import (
     PracticeId,
     RecordId,
     ReplicaId,
-    base32,
-    log_id,
-    log_tag,
-    replica_of,
 )
 from crdtsync.replication.commit import Commit
 from crdtsync.replication.stored import KeyObject, LogHead, StoredCommit
@@ -52,8 +47,6 @@ from crdtsync.replication.writer import LogWriter
 from crdtsync.sealing.base import Sealer
 from crdtsync.sealing.keyring import Keyring
 from crdtsync.storage.base import Store
-
-_META_LOG = "engine.log"
 
 
 class Engine:
@@ -65,21 +58,17 @@ class Engine:
         """Declare the tables of all kinds and check the view: one that is no prefix of the log is empty after this."""
         self._store = store
         self._sealer = sealer
-        self._practice = practice
-        self._replica = replica
         self._keyring = keyring
         self._alarms: list[str] = []
         self._parts = Parts(store, sealer, keyring, practice)
         self._deriving = Deriving(store, self._parts, self._alarm)
-        self._frontier = store.frontier()
+        self._own = OwnLog(store, sealer, practice, replica, self._alarm)
         self._log_head = store.log_head()
         self._tail: deque[StoredCommit] = deque()
         self._tail_bytes = 0
-        self._writer: LogWriter | None = None
-        self._clock = HybridClock()
-        self._unheard: list[tuple[LogId, int]] = []
-        self._ahead: set[LogId] = set()
         self._now_ms = 0
+        self._retry = True
+        self._epochs = 0
 
     # -- boots (L4) ---------------------------------------------------------------------------------------------------
 
@@ -103,6 +92,10 @@ class Engine:
         writer = self._writer
         return writer is not None and self._deriving.marks.not_whole(writer.log, self._log_of)
 
+    @property
+    def _writer(self) -> LogWriter | None:
+        return self._own.writer
+
     def _log_of(self, arrival: int) -> LogId:
         return self._store.arrivals(arrival - 1, 1, 1)[0].commit.header.log
 
@@ -111,50 +104,14 @@ class Engine:
 
         A boot that is drawn here is drawn again while the tag of its log is taken; one that is given is taken as it is.
         """
-        tags = {log_tag(log) for log in self._frontier}
-        log = log_id(self._replica, boot or BootId(self._sealer.random(BOOT_ID_BYTES)))
-        while boot is None and log_tag(log) in tags:
-            log = log_id(self._replica, BootId(self._sealer.random(BOOT_ID_BYTES)))
-        if log in self._frontier:
-            raise RefusedError("this boot was written before; open another one")
-        previous = self._newest_own_log()
-        continues = None if previous is None else (previous, self._frontier[previous])
-        self._store.set_meta({_META_LOG: log})
-        self._write_to(log, None, self._frontier, continues)
+        log = self._own.open_boot(boot)
+        self._deriving.shelf.write_as(log)
         return log
 
     def continue_log(self, log: LogId) -> None:
         """Go on writing `log`: the caller has proved that nobody else does (L4)."""
-        head = self._frontier.get(log)
-        moved: Mapping[LogId, Head] = self._frontier
-        if head is not None:
-            own = self._store.commit(log, head.sequence)
-            if own is not None:
-                # Each own commit names all that moved before it, so what arrived later is what is left to be named.
-                moved = {other: at for other, at in self._frontier.items() if self._arrival_of(other, at) > own.arrival}
-                self._clock.last = max(self._clock.last, own.commit.header.stamp)
-        self._write_to(log, head, moved, None)
-
-    def _write_to(
-        self, log: LogId, head: Head | None, moved: Mapping[LogId, Head], continues: tuple[LogId, Head] | None
-    ) -> None:
-        self._writer = LogWriter(self._practice, log, self._clock, head=head, moved=moved, continues=continues)
+        self._own.continue_log(log)
         self._deriving.shelf.write_as(log)
-        for other, at in self._frontier.items():
-            stored = self._store.commit(other, at.sequence)
-            if stored is not None:
-                self._unheard.append((other, stored.commit.header.stamp))
-
-    def _newest_own_log(self) -> LogId | None:
-        own = [log for log in self._frontier if replica_of(log) == self._replica]
-        last = self._store.meta(_META_LOG)
-        if last is not None and last in own:
-            return LogId(last)
-        return max(own, key=lambda log: self._arrival_of(log, self._frontier[log]), default=None)
-
-    def _arrival_of(self, log: LogId, head: Head) -> int:
-        stored = self._store.commit(log, head.sequence)
-        return stored.arrival if stored else 0
 
     # -- receiving ----------------------------------------------------------------------------------------------------
 
@@ -166,7 +123,7 @@ class Engine:
             return
         before = self._log_head.arrival
         self._log_head = self._store.append(commits, now_ms)
-        self._moved([commit for commit, _ in commits])
+        self._own.arrived([commit for commit, _ in commits])
         tail = self._tail
         if before != (tail[-1].arrival if tail else self._derived.arrival):
             return
@@ -184,18 +141,11 @@ class Engine:
         self._parts.remember(keys)
         if self._deriving.marks.waiting:
             self._deriving.marks.keys_came([key.id for key in keys], self._parts)
+            self._retry = True
 
     def add_members(self, records: Sequence[tuple[MemberHash, bytes]]) -> None:
         """Put membership records on disk, synced."""
         self._store.add_members(records)
-
-    def _moved(self, commits: Sequence[Commit]) -> None:
-        writer = self._writer
-        for commit in commits:
-            log, head = commit.header.log, commit.head
-            self._frontier[log] = head
-            if writer is not None:
-                writer.saw(log, head)
 
     def _drop_tail(self) -> None:
         self._tail.clear()
@@ -204,22 +154,35 @@ class Engine:
     # -- deriving -----------------------------------------------------------------------------------------------------
 
     def derive(self, now_ms: int, commits_max: int = limits.batch_commits_max) -> DeriveResult:
-        """Bring the next batch of arrivals into the view, in one transaction.
+        """Bring the next batch of arrivals into the view, in one transaction; when none is left, what waited for keys
+        or epochs that came since.
 
         A crash in between loses the transaction and nothing else: the next call derives the same batch again.
         """
         self._now_ms = now_ms
         self._derive(commits_max)
-        return self._result(self._derived == self._log_head)
+        if self._derived == self._log_head and self._may_go_on():
+            self._derive_waiting(commits_max)
+        return self._result()
 
     def derive_waiting(self, now_ms: int, parts_max: int = limits.batch_commits_max) -> DeriveResult:
         """Derive parts whose keys are here now: per subject, in the order of the log, in one transaction.
 
-        To be called when keys or epochs came. `done` is False when there may be more of them: call again.
+        To be called when keys or epochs came. `done` is False when there may be more of them: call this, or `derive`,
+        again.
         """
         self._now_ms = now_ms
         self._derive_pending()
-        return self._result(self._deriving.waiting(parts_max))
+        self._derive_waiting(parts_max)
+        return self._result()
+
+    def _may_go_on(self) -> bool:
+        """Whether something came that parts may have waited for."""
+        return bool(self._deriving.marks.waiting) and (self._retry or len(self._keyring.epochs()) != self._epochs)
+
+    def _derive_waiting(self, parts_max: int) -> None:
+        self._epochs = len(self._keyring.epochs())
+        self._retry = not self._deriving.waiting(parts_max)
 
     def rebuild(self, now_ms: int, progress: Progress | None = None) -> tuple[str, int]:
         """Empty the view and derive everything again; digest and records are as before (L8).
@@ -233,8 +196,9 @@ class Engine:
             self._derive(limits.batch_commits_max)
             if progress is not None:
                 progress(self._derived.arrival, self._log_head.arrival)
-        while not self._deriving.waiting(limits.batch_commits_max):
-            pass
+        self._retry = True
+        while self._may_go_on():
+            self._derive_waiting(limits.batch_commits_max)
         return self.digest()
 
     @property
@@ -246,7 +210,8 @@ class Engine:
         batch = self._next(commits_max)
         if not batch:
             return
-        self._hear([(stored.commit.header.log, stored.commit.header.stamp) for stored in batch])
+        stamps = [(stored.commit.header.log, stored.commit.header.stamp) for stored in batch]
+        self._own.hear(stamps, self._now_ms)
         self._deriving.batch(batch)
         tail, derived = self._tail, self._derived.arrival
         while tail and tail[0].arrival <= derived:
@@ -266,28 +231,16 @@ class Engine:
             return list(islice(tail, max(commits_max, 1)))
         return self._store.arrivals(after, commits_max, limits.in_flight_bytes_max)
 
-    def _hear(self, stamps: Iterable[tuple[LogId, int]]) -> None:
-        """Learn the stamps of others, when wall time is known; a clock far ahead raises one alarm per log."""
-        if not self._now_ms:
-            self._unheard.extend(stamps)
-            return
-        last = self._clock.last
-        for log, stamp in stamps:
-            if stamp > last and not self._clock.observe(stamp, self._now_ms) and log not in self._ahead:
-                self._ahead.add(log)
-                minutes = (wall_ms(stamp) - self._now_ms) // 60_000
-                self._alarm(f"the clock of replica {base32(replica_of(log))} is {minutes} minutes ahead; set it right")
-
     def _alarm(self, text: str) -> None:
         if len(self._alarms) < limits.alarms_kept_max:
             self._alarms.append(text)
 
-    def _result(self, done: bool) -> DeriveResult:
+    def _result(self) -> DeriveResult:
         view = self._deriving.view
         changed, view.changed = view.changed, []
         alarms, self._alarms = self._alarms, []
         return DeriveResult(
-            done=done,
+            done=self._derived == self._log_head and not self._may_go_on(),
             arrival=view.head.arrival,
             digest=view.digest,
             records=view.records,
@@ -309,8 +262,7 @@ class Engine:
         self._now_ms = now_ms
         self._derive_pending()
         writer = self._writable(grant)
-        self._hear(self._unheard)
-        self._unheard = []
+        self._own.hear((), now_ms)
         deriving = self._deriving
         draft = writer.draft()
         sealing = Sealing(self._sealer, self._parts, writer.log, grant, now_ms)
@@ -322,8 +274,7 @@ class Engine:
             raise
         if scribe.commits:
             deriving.written(lambda: self._store_written(scribe))
-            writer.accept(draft)
-            self._frontier[writer.log] = draft.head
+            self._own.wrote(draft)
             self._parts.remember(scribe.keys)
             self._parts.adopt(scribe.keys)
         else:
@@ -334,8 +285,7 @@ class Engine:
         writer = self._writer
         if writer is None:
             raise RefusedError("no boot is open; call open_boot or continue_log first")
-        here = self._frontier.get(writer.log)
-        if here is not None and here != writer.head:
+        if self._own.was_continued():
             raise RefusedError("this replica's log was continued by somebody else; open a new boot")
         if self.needs_boot:
             raise RefusedError("changes of this log are held or wait for keys, so it cannot go on; open a new boot")
@@ -413,7 +363,7 @@ class Engine:
 
     def frontier(self) -> dict[LogId, Head]:
         """Per log the last commit that is here, synced."""
-        return dict(self._frontier)
+        return dict(self._own.frontier)
 
     def verify(self, progress: Progress | None, keys_of: KeysOf) -> VerifyResult:
         """Check log and view, without changing anything; `keys_of` gives the signing key of a replica.

@@ -4,8 +4,9 @@
     held      a change that no document can take: later changes to the same record by that log are held as well, since
               they build on it. The verdict follows from bytes alone, so every site reaches it.
 
-Both live in the store's `waiting` table: what is held stands there under a made-up key id that begins with eight zero
-bytes (no hash does), with the arrival from which on it is held.
+Both live in the store's `waiting` table. What is held stands there under a made-up key id that begins with eight zero
+bytes (no hash does), with the arrival from which on it is held. Arrivals of parts whose key object was not here begin
+with a 0: their subject was not known, so that later parts of it may have been derived under another key.
 """
 
 from __future__ import annotations
@@ -51,16 +52,12 @@ class Marks:
             if key.startswith(_HELD_PREFIX):
                 marks._held[key] = arrivals[0]
             else:
-                marks.waiting[key] = arrivals
+                marks.waiting[key] = [arrival for arrival in arrivals if arrival]
+                if not arrivals[0]:
+                    marks._absent.add(key)
         parts.prefetch(marks.waiting)
-        for key in marks.waiting:
-            found = parts.key(key)
-            if found is None:
-                marks._absent.add(key)
-            else:
-                # Whether the key came before or after other parts of its subject is not remembered: assume the worse.
-                marks.late.add(key)
-                marks.blocked.add(found.subject)
+        marks.keys_came(list(marks._absent), parts)
+        marks.unblock(parts)
         return marks
 
     def wait(self, key: DataKeyId, subject: str | None, arrival: int) -> None:
@@ -91,6 +88,7 @@ class Marks:
         else:
             del self.waiting[key]
             self.late.discard(key)
+            self._absent.discard(key)
 
     def unblock(self, parts: Parts) -> None:
         """Subjects that nothing waits for any more flow again."""
@@ -130,5 +128,7 @@ class Marks:
         """Write what changed since the last call."""
         for key in sorted(self._changed):
             since = self._held.get(key)
-            store.write_waiting(key, self.waiting.get(key, ()) if since is None else [since])
+            arrivals = self.waiting.get(key, []) if since is None else [since]
+            unknown = bool(arrivals) and (key in self._absent or key in self.late)
+            store.write_waiting(key, [0, *arrivals] if unknown else arrivals)
         self._changed.clear()

@@ -45,7 +45,9 @@ def test_a_refusal_is_the_same_beside_a_serve_and_alone(call: Call, start: Start
     ]  # fmt: skip
     alone = [call(*ask).refused(code) for ask, code in asks]
     start("serve", jena).event()
-    assert [call(*ask).refused(code) for ask, code in asks] == alone
+    beside = [call(*ask).refused(code) for ask, code in asks]
+    # Other tests declare kinds of their own in this process, which the served one does not know.
+    assert [text.split("Known are")[0] for text in beside] == [text.split("Known are")[0] for text in alone]
 
 
 def test_a_second_serve_is_refused_at_once(call: Call, start: Start, jena: Path) -> None:

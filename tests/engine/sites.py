@@ -164,7 +164,7 @@ def forge(site: SiteRig, subject: str, *changes: Change, sealed: bytes | None = 
     With `sealed` the one part holds these bytes, whatever they are.
     """
     engine = site.engine
-    writer, parts = engine._writer, engine._parts
+    writer, parts = engine._own.writer, engine._parts
     assert writer is not None
     draft = writer.draft()
     place = draft.place(0, site.now())

@@ -6,6 +6,7 @@ import pytest
 
 from crdtsync import limits
 from crdtsync.documents import Document, SetField
+from crdtsync.engine.shelf import OpenRecord
 from crdtsync.errors import RefusedError
 from crdtsync.ids import RecordId, base32, client_id, commit_text, log_tag
 from crdtsync.practice import Patient, Task
@@ -65,6 +66,16 @@ def test_what_is_not_in_memory_any_more_is_read_from_the_log(
 def test_more_documents_than_are_kept_open(monkeypatch: pytest.MonkeyPatch, make_store: MakeStore) -> None:
     monkeypatch.setattr(limits, "documents_cached_max", 4)
     jena, gera = SiteRig("jena"), SiteRig("gera", make_store())
+    shelf, most = gera.engine._deriving.shelf, 0
+    take = shelf.take
+
+    def counted(kind: str, record: RecordId, subject: str) -> OpenRecord:
+        nonlocal most
+        found = take(kind, record, subject)
+        most = max(most, len(shelf.taken))
+        return found
+
+    monkeypatch.setattr(shelf, "take", counted)
     jena.write(*[patient_of(number) for number in range(30)])
     for number in (3, 3, 7):
         patient = jena.patient(number)
@@ -72,6 +83,7 @@ def test_more_documents_than_are_kept_open(monkeypatch: pytest.MonkeyPatch, make
         jena.write(patient)
     gera.pull(jena)
     gera.derive()
+    assert most == 5
     assert gera.engine.digest() == jena.engine.digest()
     assert gera.verify(jena) == []
 

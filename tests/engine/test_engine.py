@@ -210,7 +210,7 @@ def test_a_boot_is_drawn_again_while_its_tag_is_taken(monkeypatch: pytest.Monkey
     monkeypatch.setattr(jena.sealer, "random", lambda n: next(draws))
     taken = log_tag(log_id(jena.replica, BootId(b"1" * 8)))
     monkeypatch.setattr(
-        "crdtsync.engine.engine.log_tag",
+        "crdtsync.engine.own_log.log_tag",
         lambda log: taken if replica_of(log) == jena.replica and b"2" not in log else "",
     )
     log = jena.engine.open_boot()
