@@ -345,18 +345,15 @@ class Driver:
     async def _derive(self) -> None:
         self._deriving = False
         result = await self.thread.run(lambda host: host.engine.derive(host.now_ms()))
-        if not result.done:
-            self.derive_soon()
         self._derived(result)
 
     async def _derive_waiting(self) -> None:
-        result = await self.thread.run(lambda host: host.engine.derive_waiting(host.now_ms()))
-        if not result.done:
-            self.derive_soon()
-        self._derived(result)
+        self._derived(await self.thread.run(lambda host: host.engine.derive_waiting(host.now_ms())))
 
     def _derived(self, result: DeriveResult) -> None:
         self.view_arrival, self.digest = result.arrival, result.digest.hex()
+        if not result.done:
+            self.derive_soon()
         for text in result.alarms:
             self._alarm(effects.Alarm("held", text))
         if result.done:
@@ -378,11 +375,21 @@ class Driver:
 
     def _store(self, effect: effects.Store) -> None:
         async def job() -> None:
+            if len(effect.commits) <= limits.live_commits_max and self._at_rest:
+                view = await self.thread.run(lambda host: host.receive(effect.commits, effect.keys))
+                self.handle(events.Stored())
+                self._derived(view)
+                return
             await self.thread.run(lambda host: host.engine.append(effect.commits, effect.keys, host.now_ms()))
             self.derive_soon()
             self.handle(events.Stored())
 
         self._queue(job)
+
+    @property
+    def _at_rest(self) -> bool:
+        """Whether the view follows from all that is stored, so that deriving a little more takes no time."""
+        return not self._deriving and self.view_arrival == self.replica.stored.commits()
 
     def _store_members(self, effect: effects.StoreMembers) -> None:
         async def job() -> None:

@@ -8,7 +8,9 @@ from contextlib import suppress
 from crdtsync.engine import DeriveResult, Engine, WriteGrant, WriteOutcome, WriteRequest
 from crdtsync.errors import RefusedError, SealBroken
 from crdtsync.ids import LogId, PracticeId, ReplicaId, log_from_text, log_text
+from crdtsync.replication.commit import Commit
 from crdtsync.replication.membership import State
+from crdtsync.replication.stored import KeyObject
 from crdtsync.sealing.base import Sealer
 from crdtsync.sealing.keyring import Keyring
 from crdtsync.storage.base import Store
@@ -100,6 +102,12 @@ class Host:
             outcomes = self.engine.write(requests, grant, now)
         self._continuity.advance(self.engine.last_sequence)
         return outcomes, self.engine.derive(now), boot
+
+    def receive(self, commits: Sequence[tuple[Commit, bool]], keys: Sequence[KeyObject]) -> DeriveResult:
+        """Store a few commits of others and derive them at once."""
+        now = self.now_ms()
+        self.engine.append(commits, keys, now)
+        return self.engine.derive(now)
 
     def learn_epochs(self, state: State) -> bool:
         """Open every epoch key that the membership holds for us. True when one was new.

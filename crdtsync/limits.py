@@ -68,6 +68,8 @@ run_bytes_target: Final = 256 * 1024
 """Bytes of commits in one message, unless a single one is larger."""
 batch_commits_max: Final = 1_024
 """Commits stored with one sync, derived in one transaction."""
+live_commits_max: Final = 16
+"""So few commits are stored and derived in one go: two hops between threads cost more than they take."""
 group_commits_max: Final = 64
 """Local transactions that share one sync."""
 documents_cached_max: Final = 2_000

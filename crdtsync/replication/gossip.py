@@ -22,6 +22,8 @@ class Source:
 
     link: int
     progress: float
+    behind: float | None = None
+    """Since when it is known that there is more than came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +122,15 @@ class Feeds:
         tail = inbox.tail(log).sequence
         more = any(p.have.sequence(log) > tail for p in peers.values() if p.live)
         if not more or inbox.waiting_of(log) or peer.stalled:
+            source.behind = None
             return False
+        if source.behind is None:
+            source.behind = now
         return now - self._quiet_since(log, peer) >= limits.feed_stall_s
 
     def _quiet_since(self, log: LogId, peer: Peer) -> float:
-        return max(self._sources[log].progress, peer.commits_at)
+        source = self._sources[log]
+        return max(source.progress, peer.commits_at, source.behind or source.progress)
 
 
 def _best(log: LogId, peers: Mapping[int, Peer]) -> Peer | None:

@@ -7,9 +7,11 @@ log.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from crdtsync import limits
 from crdtsync.errors import BadSignature, Malformed, NotAMember, PeerError
-from crdtsync.ids import DataKeyId, LogId, replica_of
+from crdtsync.ids import DataKeyId, Head, LogId, replica_of
 from crdtsync.replication import serving
 from crdtsync.replication.commit import Commit, signed_bytes
 from crdtsync.replication.effects import Store
@@ -218,10 +220,10 @@ class Receiving:
         if link in core.peers:
             core.send(core.peers[link], Unfeed((log,)))
 
-    def check_heads(self, peer: Peer) -> None:
-        """Compare the peer's heads with ours: one sequence with two hashes is a fork (L3)."""
+    def check_heads(self, heads: Iterable[tuple[LogId, Head]]) -> None:
+        """Compare a peer's heads with ours: one sequence with two hashes is a fork (L3)."""
         core = self._core
-        for log, head in peer.have.items():
+        for log, head in heads:
             mine = core.stored.head(log)
             if mine != NOTHING and mine.sequence == head.sequence and mine.hash != head.hash and log not in core.frozen:
                 self._freeze(log)

@@ -246,7 +246,7 @@ class Replica:
             raise TooLarge("the peer's frontier names more logs than a practice can have")
         if message.whole and peer.phase is Phase.TELLING:
             peer.phase = Phase.LIVE
-        self._receiving.check_heads(peer)
+        self._receiving.check_heads(message.heads)
         self._check_own_log(peer)
         if peer.live:
             self._choose(list(peer.have) if message.whole else [log for log, _ in message.heads])

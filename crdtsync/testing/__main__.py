@@ -14,7 +14,7 @@ from typing import Any
 
 from crdtsync.testing.planted import PLANTED
 from crdtsync.testing.runner import Summary, outcomes, play
-from crdtsync.testing.story import Outcome
+from crdtsync.testing.simulate import Outcome
 
 _SEED_MAX = 2**63 - 1
 
@@ -83,8 +83,8 @@ def _report(outcome: Outcome, *, as_json: bool) -> None:
     else:
         verdict = f"FAILED  {outcome.failure}" if outcome.failure else "ok"
         _say(
-            f"seed {outcome.seed}: {outcome.virtual_hours:.1f} h, {outcome.commits} commits, {outcome.crashes} crashes, "
-            f"{outcome.partitions} cuts, {outcome.cpu_s:.2f} s: {verdict}"
+            f"seed {outcome.seed}: {outcome.virtual_hours:.1f} h, {outcome.commits} commits, "
+            f"{outcome.crashes} crashes, {outcome.partitions} cuts, {outcome.cpu_s:.2f} s: {verdict}"
         )
     if outcome.failure:
         sys.stderr.write(f"seed {outcome.seed}: {outcome.failure}\n{json.dumps(outcome.options)}\n")

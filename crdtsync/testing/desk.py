@@ -36,7 +36,7 @@ class Desk:
         self._chance = chance
         self._ids = ids
 
-    # -- acts ----------------------------------------------------------------------------------------------------------
+    # -- acts --------------------------------------------------------------------------------------------------------
 
     def act(self, node: Node) -> None:
         """One transaction at `node`: something new, or an edit of something that it holds."""
@@ -81,7 +81,9 @@ class Desk:
             request = WriteRequest("dr.weber", "work", "desk-1", "care", changes)
             node.write(request, lambda outcome: self._written(node, expected, outcome))
 
-    def _written(self, node: Node, expected: list[tuple[str, RecordId, dict[str, Any]]], outcome: WriteOutcome | None) -> None:
+    def _written(
+        self, node: Node, expected: list[tuple[str, RecordId, dict[str, Any]]], outcome: WriteOutcome | None
+    ) -> None:
         if outcome is None:
             self.refused += 1
             return
@@ -94,7 +96,7 @@ class Desk:
                 if found is None or (getattr(found, field) != value and value not in found.conflicts.get(field, ())):
                     raise OracleFailed(f"{node.name} does not read its own write of {kind}.{field}")
 
-    # -- new records ---------------------------------------------------------------------------------------------------
+    # -- new records -------------------------------------------------------------------------------------------------
 
     def _new(self) -> Any:
         if not self.patients or self._chance.random() < 0.25:
@@ -127,7 +129,7 @@ class Desk:
         start = _DAY + datetime.timedelta(minutes=15 * self._chance.randint(0, 40))
         return Slot(start=start, end=start + datetime.timedelta(minutes=15), resources=("Zimmer 1",))
 
-    # -- edits ---------------------------------------------------------------------------------------------------------
+    # -- edits -------------------------------------------------------------------------------------------------------
 
     def _edit_patient(self, patient: Any) -> None:
         chance = self._chance

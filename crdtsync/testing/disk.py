@@ -1,4 +1,4 @@
-"""The simulated disk: what a crash leaves of it, moments at which the power may go, and the proof of continuity (L1, L4).
+"""The simulated disk: what a crash leaves, moments at which the power may go, the proof of continuity (L1, L4).
 
 A disk outlives the process that uses it. What was synced stays; of the view's newest transactions a power cut takes any
 suffix. The fuse is asked after every step that reaches the disk, so that a crash can come between any two of them.

@@ -51,8 +51,8 @@ def rightful(name: str, commits: Iterable[Commit], state: State) -> None:
 class Ledger:
     """The books of a world.
 
-    `hashes` has every commit that any disk took, `pasts` what the first disk that took it (its author's) held before, `acknowledged` what an
-    application was told is written.
+    `hashes` has every commit that any disk took, `pasts` what the first disk that took it (its author's) held before,
+    `acknowledged` what an application was told is written.
     """
 
     def __init__(self) -> None:
@@ -113,7 +113,9 @@ class Ledger:
                 continue
             stored = disk.commit(log, head.sequence)
             if stored is None or stored.commit.hash != head.hash:
-                raise OracleFailed(f"L1: {account.name} tells of {short(log)}:{head.sequence}, which is not on its disk")
+                raise OracleFailed(
+                    f"L1: {account.name} tells of {short(log)}:{head.sequence}, which is not on its disk"
+                )
             if head.sequence > account.told.get(log, Head(0, NO_HASH)).sequence:
                 account.told[log] = head
 

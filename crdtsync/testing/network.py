@@ -1,9 +1,9 @@
 """The simulated network: which sites have a line to each other, and what becomes of what is put on it.
 
-A line is a pair of sites that could speak. While it is up and both run, one of them dials and there is a connection; its
-two ends learn of its beginning and its end at different times, or never. What a line does to messages is its `Weather`:
-in fair weather a connection is what TLS over TCP gives (each lane in order, nothing lost until it breaks, urgent ones
-overtaking), in foul weather messages are lost, doubled and late.
+A line is a pair of sites that could speak. While it is up and both run, one of them dials and there is a connection;
+its two ends learn of its beginning and its end at different times, or never. What a line does to messages is its
+`Weather`: in fair weather a connection is what TLS over TCP gives (each lane in order, nothing lost until it breaks,
+urgent ones overtaking), in foul weather messages are lost, doubled and late.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class Network:
         self._dial_soon(line)
         return line
 
-    # -- connections ---------------------------------------------------------------------------------------------------
+    # -- connections -------------------------------------------------------------------------------------------------
 
     def station_started(self, station: Station) -> None:
         """A process runs now: lines that lead to it are dialled."""
@@ -229,7 +229,7 @@ class Network:
 
         return down
 
-    # -- messages ------------------------------------------------------------------------------------------------------
+    # -- messages ----------------------------------------------------------------------------------------------------
 
     def send(self, station: Station, link: int, message: bytes, urgent: bool) -> None:
         """Put a message on a link. A link that is gone swallows it."""

@@ -1,72 +1,30 @@
 """A simulated site: the real core, engine and host under a small driver that can be stopped between any two steps.
 
-It mirrors `crdtsync.driver`: disk work is a queue of jobs in order, each takes modelled time, and what a job did is told
-to the core before the next one begins. `fuse` is asked after every step that the outside could notice.
+It mirrors `crdtsync.driver`: disk work is a queue of jobs in order, each takes modelled time, and what a job did is
+told to the core before the next one begins. The world's fuse is asked after every step that the outside could notice.
 """
 
 from __future__ import annotations
 
-import random
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from crdtsync import limits
 from crdtsync.engine import DeriveResult, WriteGrant, WriteOutcome, WriteRequest
 from crdtsync.errors import RefusedError
 from crdtsync.host import Host
 from crdtsync.ids import MemberHash, PracticeId, ReplicaId
-from crdtsync.replication import effects, events, messages
+from crdtsync.replication import effects, events
 from crdtsync.replication.membership import Membership
 from crdtsync.replication.replica import Replica
-from crdtsync.testing.care import care
 from crdtsync.testing.disk import Disk, PowerCut, Proof
-from crdtsync.testing.ledger import Account, Ledger, OracleFailed, rightful
-from crdtsync.testing.network import Network
+from crdtsync.testing.ground import START_MS, Machine, World
+from crdtsync.testing.ledger import Account, OracleFailed
+from crdtsync.testing.performing import PERFORM
 from crdtsync.testing.sealer import PlainSealer
-from crdtsync.testing.streams import Streams
-from crdtsync.testing.timeline import Timeline
-from crdtsync.testing.trace import Trace
 
-START_MS: Final = 1_767_600_000_000
-"""The wall clock's time when every world begins: a Monday in January 2026."""
-_HAVE, _COMMITS = 4, 8
 _SPINS_MAX: Final = 50
-
-
-class World(Protocol):
-    """What a site needs of the world around it."""
-
-    timeline: Timeline
-    streams: Streams
-    trace: Trace
-    network: Network
-    ledger: Ledger
-
-    def fuse(self, node: Node, where: str) -> bool:
-        """Whether the power goes at `node` now, right behind the step `where`."""
-
-    def crashed(self, node: Node) -> None:
-        """The process of `node` has ended: it is started again some time."""
-
-    def alarmed(self, node: Node, alarm: effects.Alarm) -> None:
-        """A site raised an alarm."""
-
-    def opened(self, node: Node) -> None:
-        """A site has host and core, and does not run yet."""
-
-    def lost_links(self, node: Node, reason: str) -> None:
-        """A site ended a link."""
-
-
-@dataclass(slots=True)
-class Machine:
-    """What differs from one computer to the next: seconds per sync and per read, and the clock's error in ms."""
-
-    sync_s: float = 0.002
-    read_s: float = 0.0003
-    skew_ms: int = 0
 
 
 class _Pending:
@@ -86,6 +44,7 @@ class Node:
         self.up = False
         self.life = 0
         self.removed = False
+        self.perform = dict(PERFORM)
         self.sealer = PlainSealer(name, world.streams(f"{name}/sealer").randbytes)
         self.disk = Disk()
         self.proof = Proof()
@@ -113,7 +72,7 @@ class Node:
         """The wall clock of this machine."""
         return START_MS + int(self.world.timeline.now * 1000) + self.machine.skew_ms
 
-    # -- life and death ------------------------------------------------------------------------------------------------
+    # -- life and death ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Open the disk, as a fresh process does."""
@@ -127,7 +86,7 @@ class Node:
         self._deriving = False
         self._tick_at = float("inf")
         self._spins = 0
-        self._step("starts")
+        self.step("starts")
         self.world.ledger.restarted(self.account, self.disk)
         try:
             self._open()
@@ -165,7 +124,7 @@ class Node:
         """The process ends now, behind the step `where`: killed, or with the power of its machine."""
         chance = self.world.streams(f"{self.name}/crash")
         power = chance.random() < 0.6
-        self._step(f"{'loses power' if power else 'is killed'} after {where}")
+        self.step(f"{'loses power' if power else 'is killed'} after {where}")
         self.count_links()
         self.up = False
         if power:
@@ -183,24 +142,25 @@ class Node:
         self.disk = image.image()
         self._fresh_disk()
         self.world.ledger.rolled_back(self.account, self.disk, elsewhere)
-        self._step("is restored from an older copy")
+        self.step("is restored from an older copy")
 
-    def _step(self, what: str) -> None:
+    def step(self, what: str) -> None:
+        """Put a step into the trace."""
         self.world.trace.step(f"{self.world.timeline.now:.6f} {self.name} {what}")
 
-    def _blown(self, where: str) -> bool:
+    def blown(self, where: str) -> bool:
         """Ask the fuse; True when this process has ended."""
         if self.world.fuse(self, where):
             self.stop(where)
             return True
         return False
 
-    # -- the core ------------------------------------------------------------------------------------------------------
+    # -- the core ----------------------------------------------------------------------------------------------------
 
     def handle(self, event: events.Event) -> bool:
         """Let the core take in an event, and carry out what it wants. False when the process ended over it."""
         for effect in self.replica.handle(self.now, event):
-            if not _PERFORM[type(effect)](self, effect):
+            if not self.perform[type(effect)](self, effect):
                 return False
         self._plan_tick()
         return True
@@ -227,7 +187,7 @@ class Node:
         self._tick_at = float("inf")
         self.handle(events.Tick())
 
-    # -- links ---------------------------------------------------------------------------------------------------------
+    # -- links -------------------------------------------------------------------------------------------------------
 
     def trusts(self, other: ReplicaId) -> bool:
         """Whether the transport would let `other` in."""
@@ -239,12 +199,12 @@ class Node:
 
     def link_up(self, link: int, other: ReplicaId, *, dialled: bool) -> None:
         """A link stands."""
-        self._step(f"link {link} up")
+        self.step(f"link {link} up")
         self.handle(events.LinkUp(link, other, dialled))
 
     def link_down(self, link: int) -> None:
         """A link has ended."""
-        self._step(f"link {link} down")
+        self.step(f"link {link} down")
         self.count_links(link)
         self.handle(events.LinkDown(link))
 
@@ -260,7 +220,7 @@ class Node:
                 self.received += peer.counters.commits_in
                 peer.counters.duplicates_in = peer.counters.commits_in = 0
 
-    # -- disk work -----------------------------------------------------------------------------------------------------
+    # -- disk work ---------------------------------------------------------------------------------------------------
 
     def queue(self, seconds: float, work: Callable[[], None]) -> None:
         """Do `work` behind all other disk work; it takes so long, and is done at the end of that."""
@@ -289,7 +249,7 @@ class Node:
 
         self.world.timeline.after(seconds * (0.5 + chance), done)
 
-    # -- local work ----------------------------------------------------------------------------------------------------
+    # -- local work --------------------------------------------------------------------------------------------------
 
     def write(self, request: WriteRequest, done: Callable[[WriteOutcome | None], None]) -> None:
         """Queue a local transaction; `done` gets its outcome, or None when it was refused or the process ended."""
@@ -320,7 +280,7 @@ class Node:
             if isinstance(error, PowerCut):
                 raise
             return
-        if self._blown("write"):
+        if self.blown("write"):
             return
         for pending, outcome in zip(group, outcomes, strict=True):
             self.world.ledger.wrote(self.account, outcome.commits)
@@ -329,19 +289,19 @@ class Node:
             return
         commits = [commit for outcome in outcomes for commit in outcome.commits]
         if commits:
-            self._step(f"writes {[(c.header.sequence, c.hash[:3].hex()) for c in commits]}")
+            self.step(f"writes {[(c.header.sequence, c.hash[:3].hex()) for c in commits]}")
             keys = [key for outcome in outcomes for key in outcome.keys]
             if not self.handle(events.Wrote(commits, keys)):
                 return
-        self._derived(view)
+        self.derived(view)
 
     def publish(self, records: Sequence[tuple[MemberHash, bytes]]) -> bool:
         """Make membership records durable and tell everybody, from within a job. False when the process ended."""
         self.host.engine.add_members(records)
-        self._step(f"publishes {[record[:3].hex() for record, _ in records]}")
+        self.step(f"publishes {[record[:3].hex() for record, _ in records]}")
         return self.handle(events.MembersStored(records))
 
-    # -- deriving ------------------------------------------------------------------------------------------------------
+    # -- deriving ----------------------------------------------------------------------------------------------------
 
     def derive_soon(self) -> None:
         """Derive what the view lacks, in batches, between other jobs."""
@@ -354,144 +314,15 @@ class Node:
         result = self.host.engine.derive(self.wall_ms())
         if not result.done:
             self.derive_soon()
-        self._derived(result)
+        self.derived(result)
 
-    def _derived(self, result: DeriveResult) -> None:
+    def derived(self, result: DeriveResult) -> None:
+        """The view is so far now."""
         for text in result.alarms:
             self.world.alarmed(self, effects.Alarm("held", text))
         if result.done:
             self.handle(events.Derived(result.arrival, result.digest, result.waiting))
 
-    def _derive_waiting(self) -> None:
-        self._derived(self.host.engine.derive_waiting(self.wall_ms()))
-
-    # -- effects: each returns False when the process ended behind it ----------------------------------------------------
-
-    def _send(self, effect: effects.Send) -> bool:
-        kind = effect.message[1]
-        if kind == _HAVE:
-            have = messages.decode(effect.message)
-            assert isinstance(have, messages.Have)
-            self.world.ledger.told(self.account, self.disk, have.heads)
-        elif kind == _COMMITS:
-            sent = messages.decode(effect.message)
-            assert isinstance(sent, messages.Commits)
-            self.world.ledger.told(self.account, self.disk, [(c.header.log, c.head) for c in sent.commits])
-        self.world.network.send(self, effect.link, effect.message, effect.urgent)
-        return not self._blown("have" if kind == _HAVE else "send")
-
-    def _close(self, effect: effects.Close) -> bool:
-        self._step(f"closes link {effect.link}: {effect.reason}")
-        self.world.lost_links(self, effect.reason)
-        self.world.network.close(self, effect.link)
-        return True
-
-    def _store(self, effect: effects.Store) -> bool:
-        state = self.replica.membership.state()
-        rightful(self.name, [commit for commit, _ in effect.commits], state)
-        return self.store(effect)
-
-    def store(self, effect: effects.Store) -> bool:
-        """Put commits on disk, then tell the core, then derive."""
-
-        def job() -> None:
-            self.host.engine.append(effect.commits, effect.keys, self.wall_ms())
-            if self._blown("store"):
-                return
-            self._step(f"stored {len(effect.commits)}")
-            self.derive_soon()
-            self.handle(events.Stored())
-
-        self.queue(self.machine.sync_s, job)
-        return True
-
-    def _store_members(self, effect: effects.StoreMembers) -> bool:
-        def job() -> None:
-            self.publish(effect.records)
-
-        self.queue(self.machine.sync_s, job)
-        return True
-
-    def _store_keys(self, effect: effects.StoreKeys) -> bool:
-        def job() -> None:
-            self.host.engine.put_keys(effect.keys)
-            if self.handle(events.KeysStored(effect.keys)):
-                self.queue(self.machine.read_s, self._derive_waiting)
-
-        self.queue(self.machine.sync_s, job)
-        return True
-
-    def _read_feeds(self, effect: effects.ReadFeeds) -> bool:
-        def job() -> None:
-            commits, keys = self.host.engine.read_feeds(effect.cursors, effect.commits_max, effect.bytes_max)
-            self.handle(events.FeedsRead(effect.link, commits, keys))
-
-        self.queue(self.machine.read_s, job)
-        return True
-
-    def _read_backlog(self, effect: effects.ReadBacklog) -> bool:
-        def job() -> None:
-            self.handle(events.BacklogRead(effect.link, *self.host.engine.read_backlog(effect.cursors)))
-
-        self.queue(self.machine.read_s, job)
-        return True
-
-    def _read_keys(self, effect: effects.ReadKeys) -> bool:
-        def job() -> None:
-            self.handle(events.KeysRead(effect.link, self.host.engine.read_keys(effect.ids)))
-
-        self.queue(self.machine.read_s, job)
-        return True
-
-    def _members_changed(self, effect: effects.MembersChanged) -> bool:
-        del effect
-
-        def job() -> None:
-            if self.host.learn_epochs(self.replica.membership.state()):
-                self._derive_waiting()
-            self.queue(self.machine.sync_s, lambda: care(self))
-            self.world.network.station_started(self)
-
-        self.queue(self.machine.read_s, job)
-        return True
-
-    def _new_boot(self, effect: effects.NewBoot) -> bool:
-        self._step(f"opens a new boot: {effect.reason}")
-        self.queue(self.machine.sync_s, lambda: self._boot_opened())
-        return True
-
-    def _boot_opened(self) -> None:
-        self.handle(events.BootOpened(self.host.new_boot()))
-
-    def _rederive(self, effect: effects.Rederive) -> bool:
-        del effect
-
-        def job() -> None:
-            self.host.engine.rebuild(self.wall_ms(), None)
-            self.derive_soon()
-
-        self.queue(self.machine.sync_s, job)
-        return True
-
-    def _alarm(self, effect: effects.Alarm) -> bool:
-        self._step(f"alarm {effect.kind}: {effect.text}")
-        self.world.alarmed(self, effect)
-        return True
-
-
-_PERFORM: Final[Mapping[type, Callable[[Node, Any], bool]]] = {
-    effects.Send: Node._send,
-    effects.Close: Node._close,
-    effects.Store: Node._store,
-    effects.StoreMembers: Node._store_members,
-    effects.StoreKeys: Node._store_keys,
-    effects.ReadFeeds: Node._read_feeds,
-    effects.ReadBacklog: Node._read_backlog,
-    effects.ReadKeys: Node._read_keys,
-    effects.MembersChanged: Node._members_changed,
-    effects.NewBoot: Node._new_boot,
-    effects.Rederive: Node._rederive,
-    effects.Alarm: Node._alarm,
-}
-
-ChanceOf = Callable[[str], random.Random]
+    def derive_waiting(self) -> None:
+        """Derive what waited for keys or epochs, from within a job."""
+        self.derived(self.host.engine.derive_waiting(self.wall_ms()))

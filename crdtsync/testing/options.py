@@ -6,6 +6,7 @@ Most options are off in most worlds (swarm testing, Groce et al. 2012): a fault 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
 from crdtsync.testing.network import Weather
@@ -96,7 +97,7 @@ def draw(streams: Streams) -> Options:
 def edges(topology: str, names: list[str], streams: Streams) -> list[tuple[str, str]]:
     """Which of the sites have a line to each other: connected in every topology."""
     count = len(names)
-    chain = list(zip(names, names[1:], strict=False))
+    chain = list(pairwise(names))
     if topology == "chain":
         return chain
     if topology == "ring":

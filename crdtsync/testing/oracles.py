@@ -90,9 +90,7 @@ def _cut_off(log: LogId, sequence: int, ledger: Ledger, cuts: Mapping[LogId, Hea
 
 def equal_conflicts(nodes: Sequence[Node]) -> None:
     """L5: every site shows the same conflicts under the same ids."""
-    found = [
-        sorted((c.id, c.kind, c.record, c.severity, c.body) for c in node.disk.conflicts()) for node in nodes
-    ]
+    found = [sorted((c.id, c.kind, c.record, c.severity, c.body) for c in node.disk.conflicts()) for node in nodes]
     for node, conflicts in zip(nodes, found, strict=True):
         if conflicts != found[0]:
             raise OracleFailed(f"L5: {node.name} shows other conflicts than {nodes[0].name}")

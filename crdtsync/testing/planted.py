@@ -1,7 +1,7 @@
 """Bugs planted on purpose: patches to the objects of one world, never switches in the code that ships.
 
-A simulator that finds nothing proves little. Each bug here is one that replication code has had somewhere; the simulator
-must find each of them, or it would not have found the real one either.
+A simulator that finds nothing proves little. Each bug here is one that replication code has had somewhere; the
+simulator must find each of them, or it would not have found the real one either.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _patch(target: object, name: str, value: Any) -> None:
 
 
 def _acknowledge_early(node: Node) -> None:
-    def store(effect: effects.Store) -> bool:
+    def store(node: Node, effect: effects.Store) -> bool:
         node.queue(
             node.machine.sync_s,
             lambda: node.host.engine.append(effect.commits, effect.keys, node.wall_ms()),
@@ -44,7 +44,7 @@ def _acknowledge_early(node: Node) -> None:
         node.queue(node.machine.read_s, node.derive_soon)
         return node.handle(events.Stored())
 
-    _patch(node, "store", store)
+    node.perform[effects.Store] = store
 
 
 def _skip_sync(node: Node) -> None:
@@ -213,7 +213,11 @@ PLANTED: Final[dict[str, Planted]] = {
     bug.name: bug
     for bug in (
         Planted("acknowledge-early", "commits count as stored before they are on disk (L1)", _acknowledge_early),
-        Planted("continue-without-proof", "a log is continued after an older disk was put back (L4)", _continue_without_proof),
+        Planted(
+            "continue-without-proof",
+            "a log is continued after an older disk was put back (L4)",
+            _continue_without_proof,
+        ),
         Planted("credit-leak", "room in the inbox is not always given back (L7)", _credit_leak),
         Planted("drop-delta", "a change is now and then not applied (L2)", _drop_delta),
         Planted("forget-dependency", "a commit does not name all that its author had (L2)", _forget_dependency),

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 from crdtsync.testing.planted import PLANTED
-from crdtsync.testing.story import Outcome, simulate
+from crdtsync.testing.simulate import Outcome, simulate
 
 _SEEDS_AHEAD: Final = 4
 """Seeds handed out per worker before the oldest is done: enough to keep it busy."""

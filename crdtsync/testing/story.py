@@ -2,42 +2,18 @@
 
 from __future__ import annotations
 
-import time
-import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from crdtsync.testing import oracles
 from crdtsync.testing.disk import Disk
-from crdtsync.testing.ledger import OracleFailed
-from crdtsync.testing.node import Machine, Node
-from crdtsync.testing.options import TIGHT_LIMITS, Options, draw, edges, weather
-from crdtsync.testing.streams import Streams
+from crdtsync.testing.ground import Machine
+from crdtsync.testing.node import Node
+from crdtsync.testing.options import TIGHT_LIMITS, Options, edges, weather
 from crdtsync.testing.world import World, tightened
 
 _NAMES = ("Jena", "Weimar", "Gera", "Apolda", "Ilmenau", "Saalfeld")
 _BOUNDS_EVERY_S = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a seed went. `failure` is empty when every oracle held; `steps` are the last ones."""
-
-    seed: int
-    failure: str
-    virtual_hours: float
-    events: int
-    messages: int
-    commits: int
-    refused: int
-    crashes: int
-    partitions: int
-    settled_s: float
-    cpu_s: float
-    trace: str
-    options: dict[str, Any]
-    steps: list[str]
 
 
 class Story(World):
@@ -59,7 +35,7 @@ class Story(World):
         if options.clocks_wild:
             self.expected_alarms.add("minutes ahead")
 
-    # -- crashes ---------------------------------------------------------------------------------------------------------
+    # -- crashes -----------------------------------------------------------------------------------------------------
 
     def fuse(self, node: Node, where: str) -> bool:
         """Aimed crashes: behind any step, as often as the options say."""
@@ -79,7 +55,7 @@ class Story(World):
         if not node.up:
             node.start()
 
-    # -- the plan of a day -----------------------------------------------------------------------------------------------
+    # -- the plan of a day -------------------------------------------------------------------------------------------
 
     def play(self) -> None:
         """The whole seed. Raises OracleFailed where a promise is broken, and whatever the code under test raises."""
@@ -153,7 +129,7 @@ class Story(World):
             for node in chance.sample(running, 2):
                 self.desk.edit(node, kind, record)
 
-    # -- faults ----------------------------------------------------------------------------------------------------------
+    # -- faults ------------------------------------------------------------------------------------------------------
 
     def _plan_faults(self) -> None:
         options, chance = self.options, self.streams("faults")
@@ -285,37 +261,3 @@ class Story(World):
                 oracles.bounds(node)
         if not self._over:
             self.timeline.after(_BOUNDS_EVERY_S, self._watch)
-
-
-def simulate(
-    seed: int, *, planted: Callable[[Node], None] | None = None, everything: bool = False
-) -> Outcome:
-    """Play one seed. Whatever goes wrong stands in the outcome; nothing but an interrupt is raised."""
-    began = time.process_time()
-    story = Story(seed, draw(Streams(seed)), planted=planted, everything=everything)
-    failure = ""
-    try:
-        story.play()
-    except OracleFailed as error:
-        failure = str(error)
-    except Exception as error:  # the code under test may fail in any way
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        failure = f"{type(error).__name__}: {error} ({where.filename.rpartition('/')[2]}:{where.lineno} {where.name})"
-        for line in traceback.format_exc().splitlines():
-            story.trace.step(line)
-    return Outcome(
-        seed=seed,
-        failure=failure,
-        virtual_hours=story.timeline.now / 3600.0,
-        events=story.timeline.events,
-        messages=story.network.messages,
-        commits=len(story.ledger.hashes),
-        refused=story.desk.refused,
-        crashes=story.crashes,
-        partitions=story.partitions,
-        settled_s=story.settled_s,
-        cpu_s=time.process_time() - began,
-        trace=story.trace.digest(),
-        options=asdict(story.options),
-        steps=story.trace.steps(),
-    )

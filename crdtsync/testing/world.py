@@ -23,9 +23,10 @@ from crdtsync.sealing.keyring import Keyring
 from crdtsync.testing import oracles
 from crdtsync.testing.care import admit, shut_out
 from crdtsync.testing.desk import Desk
+from crdtsync.testing.ground import Machine
 from crdtsync.testing.ledger import Ledger, OracleFailed
 from crdtsync.testing.network import Line, Network, Weather
-from crdtsync.testing.node import Machine, Node
+from crdtsync.testing.node import Node
 from crdtsync.testing.sealer import plain_identity
 from crdtsync.testing.streams import Streams
 from crdtsync.testing.timeline import Timeline
@@ -45,9 +46,7 @@ _GOOD_ENDINGS = (
 class World:
     """One simulated practice. `planted` breaks sites on purpose, as they start."""
 
-    def __init__(
-        self, seed: int, *, planted: Callable[[Node], None] | None = None, everything: bool = False
-    ) -> None:
+    def __init__(self, seed: int, *, planted: Callable[[Node], None] | None = None, everything: bool = False) -> None:
         self.seed = seed
         self.timeline = Timeline()
         self.streams = Streams(seed)
@@ -60,7 +59,7 @@ class World:
         self.expected_alarms: set[str] = set()
         self._planted = planted
 
-    # -- what sites ask of the world (see node.World) --------------------------------------------------------------------
+    # -- what sites ask of the world (see node.World) ----------------------------------------------------------------
 
     def fuse(self, node: Node, where: str) -> bool:
         """Nothing crashes by itself here."""
@@ -85,7 +84,7 @@ class World:
         if not reason.startswith(_GOOD_ENDINGS) and not self.ledger.removed:
             raise OracleFailed(f"{node.name} gives up an honest peer: {reason}")
 
-    # -- sites -----------------------------------------------------------------------------------------------------------
+    # -- sites -------------------------------------------------------------------------------------------------------
 
     def node(self, name: str) -> Node:
         """A site by its name."""
@@ -148,7 +147,7 @@ class World:
         """Mend a line."""
         self.network.set_cut(self.line(one, other), (False, False), reset=False)
 
-    # -- time ------------------------------------------------------------------------------------------------------------
+    # -- time --------------------------------------------------------------------------------------------------------
 
     def run(self, seconds: float) -> None:
         """Let so much time pass."""
@@ -166,7 +165,7 @@ class World:
         self.network.dial_all()
 
     def settle(self, seconds_max: float = SETTLE_SECONDS_MAX) -> float:
-        """Let time pass until all members are one. Returns how long it took; raises OracleFailed when it takes longer."""
+        """Let time pass until all members are one. Returns the seconds that took; raises OracleFailed for too many."""
         started = self.timeline.now
         while reason := oracles.unsettled(self.members()):
             if self.timeline.now - started >= seconds_max:

@@ -1,0 +1,155 @@
+"""Carrying out what the core wants, as `crdtsync.driver` does: one function for each kind of effect.
+
+Each returns False when the process of the site ended behind it: the effects that were to follow never happen then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from crdtsync.replication import effects, events, messages
+from crdtsync.testing.care import care
+from crdtsync.testing.ledger import rightful
+
+if TYPE_CHECKING:
+    from crdtsync.testing.node import Node
+
+_HAVE: Final = 4
+_COMMITS: Final = 8
+
+
+def _send(node: Node, effect: effects.Send) -> bool:
+    kind = effect.message[1]
+    if kind == _HAVE:
+        have = messages.decode(effect.message)
+        assert isinstance(have, messages.Have)
+        node.world.ledger.told(node.account, node.disk, have.heads)
+    elif kind == _COMMITS:
+        sent = messages.decode(effect.message)
+        assert isinstance(sent, messages.Commits)
+        node.world.ledger.told(node.account, node.disk, [(c.header.log, c.head) for c in sent.commits])
+    node.world.network.send(node, effect.link, effect.message, effect.urgent)
+    return not node.blown("have" if kind == _HAVE else "send")
+
+
+def _close(node: Node, effect: effects.Close) -> bool:
+    node.step(f"closes link {effect.link}: {effect.reason}")
+    node.world.lost_links(node, effect.reason)
+    node.world.network.close(node, effect.link)
+    return True
+
+
+def _store(node: Node, effect: effects.Store) -> bool:
+    rightful(node.name, [commit for commit, _ in effect.commits], node.replica.membership.state())
+
+    def job() -> None:
+        node.host.engine.append(effect.commits, effect.keys, node.wall_ms())
+        if node.blown("store"):
+            return
+        node.step(f"stored {len(effect.commits)}")
+        node.derive_soon()
+        node.handle(events.Stored())
+
+    node.queue(node.machine.sync_s, job)
+    return True
+
+
+def _store_members(node: Node, effect: effects.StoreMembers) -> bool:
+    def job() -> None:
+        node.publish(effect.records)
+
+    node.queue(node.machine.sync_s, job)
+    return True
+
+
+def _store_keys(node: Node, effect: effects.StoreKeys) -> bool:
+    def job() -> None:
+        node.host.engine.put_keys(effect.keys)
+        if node.handle(events.KeysStored(effect.keys)):
+            node.queue(node.machine.read_s, node.derive_waiting)
+
+    node.queue(node.machine.sync_s, job)
+    return True
+
+
+def _read_feeds(node: Node, effect: effects.ReadFeeds) -> bool:
+    def job() -> None:
+        commits, keys = node.host.engine.read_feeds(effect.cursors, effect.commits_max, effect.bytes_max)
+        node.handle(events.FeedsRead(effect.link, commits, keys))
+
+    node.queue(node.machine.read_s, job)
+    return True
+
+
+def _read_backlog(node: Node, effect: effects.ReadBacklog) -> bool:
+    def job() -> None:
+        node.handle(events.BacklogRead(effect.link, *node.host.engine.read_backlog(effect.cursors)))
+
+    node.queue(node.machine.read_s, job)
+    return True
+
+
+def _read_keys(node: Node, effect: effects.ReadKeys) -> bool:
+    def job() -> None:
+        node.handle(events.KeysRead(effect.link, node.host.engine.read_keys(effect.ids)))
+
+    node.queue(node.machine.read_s, job)
+    return True
+
+
+def _members_changed(node: Node, effect: effects.MembersChanged) -> bool:
+    del effect
+
+    def job() -> None:
+        if node.host.learn_epochs(node.replica.membership.state()):
+            node.derive_waiting()
+        node.queue(node.machine.sync_s, lambda: care(node))
+        node.world.network.station_started(node)
+
+    node.queue(node.machine.read_s, job)
+    return True
+
+
+def _new_boot(node: Node, effect: effects.NewBoot) -> bool:
+    node.step(f"opens a new boot: {effect.reason}")
+    node.queue(node.machine.sync_s, lambda: _boot_opened(node))
+    return True
+
+
+def _boot_opened(node: Node) -> None:
+    node.handle(events.BootOpened(node.host.new_boot()))
+
+
+def _rederive(node: Node, effect: effects.Rederive) -> bool:
+    del effect
+
+    def job() -> None:
+        node.host.engine.rebuild(node.wall_ms(), None)
+        node.derive_soon()
+
+    node.queue(node.machine.sync_s, job)
+    return True
+
+
+def _alarm(node: Node, effect: effects.Alarm) -> bool:
+    node.step(f"alarm {effect.kind}: {effect.text}")
+    node.world.alarmed(node, effect)
+    return True
+
+
+PERFORM: Final[Mapping[type, Callable[[Node, Any], bool]]] = {
+    effects.Send: _send,
+    effects.Close: _close,
+    effects.Store: _store,
+    effects.StoreMembers: _store_members,
+    effects.StoreKeys: _store_keys,
+    effects.ReadFeeds: _read_feeds,
+    effects.ReadBacklog: _read_backlog,
+    effects.ReadKeys: _read_keys,
+    effects.MembersChanged: _members_changed,
+    effects.NewBoot: _new_boot,
+    effects.Rederive: _rederive,
+    effects.Alarm: _alarm,
+}
+"""What carries out each kind of effect. False: the process ended over it, and what was to follow never happens."""

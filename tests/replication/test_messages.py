@@ -1,0 +1,174 @@
+"""Messages: what is encoded is read back, and no bytes do more than end a link (L6)."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crdtsync import limits
+from crdtsync.errors import BadSignature, Malformed, PeerError, TooLarge
+from crdtsync.ids import CommitHash, DataKeyId, Head, LogId, MemberHash, PracticeId, ReplicaId
+from crdtsync.replication import messages as m
+from crdtsync.replication.codec import pack
+from tests.replication.cores import Author, data_key
+
+AUTHOR = Author("a", PracticeId(bytes(16)), ())
+KEYS = tuple(data_key(name) for name in ("one", "two"))
+COMMITS = (AUTHOR.commit(key=KEYS[0]), AUTHOR.commit(), AUTHOR.commit(size=0))
+
+counts = st.integers(0, 2**53)
+replicas = st.binary(min_size=16, max_size=16).map(ReplicaId)
+practices = st.binary(min_size=16, max_size=16).map(PracticeId)
+log_ids = st.binary(min_size=24, max_size=24).map(LogId)
+hashes = st.binary(min_size=32, max_size=32)
+key_ids = st.binary(min_size=16, max_size=16).map(DataKeyId)
+heads = st.tuples(log_ids, st.builds(Head, counts, hashes.map(CommitHash)))
+
+
+def tuples(of: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
+    return st.lists(of, max_size=4).map(tuple)
+
+
+said = st.one_of(
+    st.builds(m.Hello, st.integers(1, 2**16), practices, replicas, st.one_of(st.just(b""), log_ids), st.booleans()),
+    st.builds(m.Members, tuples(hashes.map(MemberHash)), st.booleans()),
+    st.builds(m.Records, tuples(st.binary(max_size=30))),
+    st.builds(m.Have, tuples(heads), st.booleans()),
+    st.builds(m.Feed, tuples(st.tuples(log_ids, st.integers(1, 2**53)))),
+    st.builds(m.Unfeed, tuples(log_ids)),
+    st.builds(m.Backlog, counts, st.integers(0, 2**60)),
+    st.builds(m.Commits, counts, st.just(KEYS), st.sampled_from([(), COMMITS, COMMITS[1:]])),
+    st.builds(m.Credit, counts),
+    st.builds(m.WantKeys, tuples(key_ids)),
+    st.builds(m.Keys, st.sampled_from([(), KEYS])),
+    st.builds(m.Digest, hashes, hashes, hashes),
+    st.builds(m.Ping, counts, counts),
+    st.builds(m.Pong, counts),
+    st.builds(m.Holding, replicas, tuples(heads)),
+)
+
+
+@given(said)
+def test_what_is_said_is_heard(message: m.Message) -> None:
+    assert m.decode(m.encode(message)) == message
+
+
+@given(said, st.integers(0, 2**32), st.integers(1, 4))
+def test_changed_bytes_are_read_or_refused_and_nothing_else(message: m.Message, seed: int, changes: int) -> None:
+    chance = random.Random(seed)
+    data = bytearray(m.encode(message))
+    for _ in range(changes):
+        act, at = chance.randrange(3), chance.randrange(len(data))
+        if act == 0:
+            data[at] ^= 1 << chance.randrange(8)
+        elif act == 1:
+            del data[at:]
+        else:
+            data[at:at] = chance.randbytes(3)
+        if not data:
+            break
+    read_or_refused(bytes(data))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_or_refused(data: bytes) -> None:
+    read_or_refused(data)
+
+
+@given(
+    st.integers(1, 16),
+    st.recursive(
+        st.one_of(st.none(), st.booleans(), st.integers(0, 9), st.binary(max_size=40), st.text(max_size=3)),
+        lambda inner: st.lists(inner, max_size=4),
+        max_leaves=12,
+    ),
+)
+def test_well_formed_nonsense_is_read_or_refused(number: int, items: Any) -> None:
+    read_or_refused(pack([number, *(items if isinstance(items, list) else [items])]))
+
+
+def read_or_refused(data: bytes) -> None:
+    try:
+        m.decode(data)
+    except PeerError as error:
+        assert str(error)
+
+
+def test_a_kind_that_is_not_known_is_passed_over() -> None:
+    assert m.decode(pack([200, "of a later version"])) is None
+
+
+def test_items_behind_the_known_ones_are_passed_over() -> None:
+    assert m.decode(pack([14, 7, "of a later version"])) == m.Pong(7)
+
+
+@pytest.mark.parametrize(
+    ("items", "reason"),
+    [
+        ([], "does not begin with a number"),
+        (["14", 7], "does not begin with a number"),
+        ([True, 7], "does not begin with a number"),
+        ([14], "message 14: too short"),
+        ([1, 1, bytes(16), bytes(16), b"log", True], "hello log"),
+        ([1, 1, bytes(16), bytes(15), b"", True], "hello replica"),
+        ([1, 0, bytes(16), bytes(16), b"", True], "hello version"),
+        ([1, 1, bytes(16), bytes(16), b"", 1], "hello: not a flag"),
+        ([2, [bytes(31)], True], "member hash"),
+        ([3, ["text"]], "records: not bytes"),
+        ([4, [[bytes(24), 1]], True], "log head: not three items"),
+        ([5, [[bytes(24), 0]]], "feed sequence"),
+        ([5, [bytes(24)]], "feed: not a log and a sequence"),
+        ([6, [bytes(23)]], "unfeed log"),
+        ([7, -1, 0], "backlog"),
+        ([8, 0, [], [[b"header"]]], "commit: not three items"),
+        ([9, 2**53 + 1], "credit"),
+        ([10, [bytes(15)]], "key id"),
+        ([11, [[bytes(16), bytes(16), "subject", bytes(39)]]], "data key"),
+        ([12, bytes(32), bytes(32), b""], "digest"),
+        ([13, 1, -1], "ping time"),
+        ([15, bytes(16), [[bytes(24), -1, bytes(32)]]], "log head"),
+    ],
+)
+def test_what_is_malformed_is_refused_for_its_reason(items: list[Any], reason: str) -> None:
+    with pytest.raises(Malformed, match=reason):
+        m.decode(pack(items))
+
+
+def test_more_items_than_a_list_may_have() -> None:
+    most = limits.frontier_entries_per_message_max
+    entry = [bytes(24), 1, bytes(32)]
+    assert m.decode(pack([4, [entry] * most, True])) is not None
+    with pytest.raises(Malformed, match=f"at most {most}"):
+        m.decode(pack([4, [entry] * (most + 1), True]))
+
+
+def test_a_message_beyond_all_bounds() -> None:
+    with pytest.raises(TooLarge, match="message"):
+        m.decode(pack([3, [bytes(limits.message_bytes_max)]]))
+
+
+def test_a_key_under_an_id_that_is_not_its_own() -> None:
+    key = KEYS[0]
+    with pytest.raises(BadSignature, match="its id is not that of its content"):
+        m.decode(pack([11, [[KEYS[1].id, key.epoch, key.subject, key.wrapped]]]))
+
+
+def test_a_part_with_another_byte() -> None:
+    data = bytearray(m.encode(m.Commits(1, (), COMMITS[1:2])))
+    at = data.index(COMMITS[1].parts[0])
+    data[at] ^= 1
+    with pytest.raises(BadSignature, match="not those that the header names"):
+        m.decode(bytes(data))
+
+
+def test_the_digest_of_members_does_not_depend_on_their_order() -> None:
+    one, other = MemberHash(bytes(32)), MemberHash(bytes([1]) * 32)
+    assert m.members_digest([one, other]) == m.members_digest([other, one]) != m.members_digest([one])
+
+
+def test_the_size_of_commits() -> None:
+    assert m.Commits(0, (), COMMITS).size == sum(commit.size for commit in COMMITS)

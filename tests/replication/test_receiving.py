@@ -1,0 +1,285 @@
+"""Receiving: what a commit must pass, and when others hear of it (L1, L2, L3, L6, L7)."""
+
+from __future__ import annotations
+
+import pytest
+
+from crdtsync import limits
+from crdtsync.ids import PracticeId
+from crdtsync.replication import membership, messages
+from crdtsync.replication.commit import Commit
+from crdtsync.replication.effects import Store
+from crdtsync.replication.events import MembersStored
+from tests.replication import people
+from tests.replication.cores import Author, Site, commits, data_key, sites
+
+
+def feeds_said(site: Site, link: int = 1) -> list[tuple[tuple[bytes, int], ...]]:
+    return [said.cursors for said in site.said(link) if isinstance(said, messages.Feed)]
+
+
+def offered(site: Site, author: Author, link: int = 1) -> None:
+    """The peer on `link` is live and has all that `author` wrote."""
+    site.greet(link, author.name, (author.log, author.head))
+
+
+# -- the path of an honest commit -------------------------------------------------------------------------------------
+
+
+def test_a_run_is_stored_with_its_keys_in_one_go() -> None:
+    a, b = sites("a", "b")
+    key = data_key("erika")
+    a.author.commit(key=key)
+    a.author.run(2)
+    offered(b, a.author)
+    [store] = [e for e in b.hear(1, commits(*a.author.commits, keys=[key])) if isinstance(e, Store)]
+    assert [checked for _, checked in store.commits] == [False, False, True], "one signature covers the run"
+    assert list(store.keys) == [key]
+    assert b.stored() == [(a.author.log, n) for n in (1, 2, 3)]
+    assert b.core.stored.head(a.author.log) == a.author.head
+
+
+def test_one_batch_at_a_time_and_the_next_behind_it() -> None:
+    a, b = sites("a", "b")
+    run = a.author.run(4)
+    offered(b, a.author)
+    b.hold = True
+    b.hear(1, commits(*run[:2]))
+    assert b.core.busy
+    b.hear(1, commits(*run[2:]))
+    assert len(b.waiting) == 1 and b.core.inbox.commits == 2
+    b.work()
+    assert b.stored() == [(a.author.log, n) for n in (1, 2, 3, 4)]
+    assert not b.core.busy
+
+
+def test_a_commit_waits_for_what_it_depends_on() -> None:
+    a, b, c = sites("a", "b", "c")
+    first = a.author.commit()
+    second = b.author.commit({a.author.log: first.head})
+    offered(c, b.author, 1)
+    offered(c, a.author, 2)
+    c.hear(1, commits(second))
+    assert c.stored() == []
+    c.hear(2, commits(first))
+    assert c.stored() == [(a.author.log, 1), (b.author.log, 1)]
+
+
+def test_what_came_already_is_counted_and_nothing_else() -> None:
+    a, b = sites("a", "b")
+    run = a.author.run(3)
+    offered(b, a.author)
+    b.hear(1, commits(*run), commits(*run), commits(*run[1:]))
+    assert len(b.disk) == 3
+    assert b.core.peers[1].counters.duplicates_in == 5
+    assert b.closed == {} and b.alarms() == []
+
+
+def test_a_gap_is_asked_for_once_in_a_while() -> None:
+    a, b = sites("a", "b")
+    run = a.author.run(5)
+    offered(b, a.author)
+    b.hear(1, commits(run[0]))
+    b.said(1)
+    b.hear(1, commits(run[2]), commits(run[3]))
+    assert feeds_said(b) == [((a.author.log, 2),)]
+    b.now += 2.0
+    b.hear(1, commits(run[4]))
+    assert feeds_said(b) == [((a.author.log, 2),)]
+    b.hear(1, commits(*run[1:]))
+    assert len(b.disk) == 5
+
+
+# -- what is refused, and why -----------------------------------------------------------------------------------------
+
+
+def refused(site: Site, *run: Commit) -> str:
+    """Why the link over which this came was ended; nothing was stored of it."""
+    before = len(site.disk)
+    site.hear(1, commits(*run))
+    assert len(site.disk) == before
+    assert list(site.core.peers) == []
+    return site.closed[1]
+
+
+def test_a_commit_of_another_practice() -> None:
+    a, b = sites("a", "b")
+    commit = a.author.commit(practice=PracticeId(b"another practice"))
+    offered(b, a.author)
+    assert refused(b, commit) == "Malformed: a commit of another practice"
+
+
+def test_a_run_that_its_author_did_not_sign() -> None:
+    a, b = sites("a", "b")
+    run = [a.author.commit(), a.author.commit(forged=True)]
+    offered(b, a.author)
+    assert refused(b, *run) == "BadSignature: a run of commits whose last signature does not verify"
+
+
+def test_a_commit_that_is_not_chained_and_not_signed() -> None:
+    a, b = sites("a", "b")
+    first = a.author.commit()
+    stranger = Author("a", a.book.practice, a.book.heads)
+    stranger.commit(size=41)
+    other = stranger.commit(forged=True)
+    offered(b, a.author)
+    b.hear(1, commits(first))
+    assert refused(b, other).startswith("BadSignature: a commit does not continue its log")
+    assert b.core.frozen == {}, "nobody's log is frozen by what anybody may make up"
+
+
+def test_a_log_of_nobody() -> None:
+    a, b = sites("a", "b")
+    nobody = Author("x", a.book.practice, a.book.heads)
+    offered(b, a.author)
+    assert refused(b, nobody.commit()).startswith("BadSignature")
+
+
+# -- forks (L3) -------------------------------------------------------------------------------------------------------
+
+
+def fork() -> tuple[Site, Author, Author]:
+    """A site that has the first commit of a log that goes on in two ways."""
+    a, b = sites("a", "b")
+    first = a.author.commit()
+    other = Author("a", a.book.practice, a.book.heads, commits=[first])
+    a.author.commit(size=40)
+    other.commit(size=41)
+    offered(b, a.author)
+    b.hear(1, commits(first))
+    return b, a.author, other
+
+
+def test_two_signed_commits_for_one_place_freeze_the_log() -> None:
+    b, one, other = fork()
+    b.hear(1, commits(one.commits[1]))
+    b.hear(1, commits(other.commits[1]))
+    assert list(b.core.frozen) == [one.log]
+    assert b.alarms() == ["fork"]
+    assert b.core.stored.head(one.log) == one.head, "what was stored stays, nothing more is taken"
+    third = one.commit()
+    b.hear(1, commits(third))
+    assert b.core.stored.sequence(one.log) == 2
+    assert b.closed == {}, "whoever passes a fork on is not to blame"
+
+
+def test_a_branch_that_goes_on_from_another_head() -> None:
+    b, one, other = fork()
+    b.hear(1, commits(one.commits[1]))
+    b.hear(1, commits(other.commit()))
+    assert list(b.core.frozen) == [one.log]
+
+
+def test_a_frontier_with_another_hash() -> None:
+    b, one, other = fork()
+    b.hear(1, commits(one.commits[1]))
+    b.hear(1, messages.Have(((one.log, other.head),), False))
+    assert list(b.core.frozen) == [one.log]
+    assert b.alarms() == ["fork"]
+
+
+def test_the_other_logs_flow_on() -> None:
+    b, one, other = fork()
+    b.hear(1, commits(one.commits[1]), commits(other.commits[1]))
+    sheet = Author("a", b.book.practice, b.book.heads, boot=2)
+    b.hear(1, commits(*sheet.run(2)))
+    assert b.core.stored.sequence(sheet.log) == 2
+
+
+# -- members that were removed ----------------------------------------------------------------------------------------
+
+
+def removal(cut: int) -> tuple[Site, Author]:
+    """At b, c was removed by a, who had accepted `cut` commits of its log; b has none of them."""
+    a, b, c = sites("a", "b", "c")
+    c.author.run(4)
+    heads = {c.author.log: c.author.commits[cut - 1].head} if cut else {}
+    a.book.removes("a", "c", readers="ab")
+    if heads:
+        a.book.attests("a", "c", 1)
+    b.greet(1, "a")
+    b.hear(1, messages.Records(tuple(data for _, data in a.book.records())))
+    return b, c.author
+
+
+def test_what_a_removed_one_wrote_is_set_aside_until_it_is_attested() -> None:
+    b, gone = removal(0)
+    b.hear(1, commits(*gone.commits))
+    assert b.stored() == []
+    assert b.core.late == {gone.log: 4} and b.alarms() == ["late"]
+    b.hear(1, messages.Have((), False))
+    attest = b.book.copy()
+    record = attest.put(_attest(attest, gone, 2))
+    b.hear(1, messages.Records((dict(attest.records())[record],)))
+    assert b.stored() == [(gone.log, 1), (gone.log, 2)]
+
+
+def _attest(book: people.Book, gone: Author, upto: int) -> bytes:
+    return membership.attest(people.signer("a"), book.at("a"), {gone.log: gone.commits[upto - 1].head})
+
+
+def test_a_commit_that_names_its_own_author_as_removed() -> None:
+    b, _ = removal(0)
+    commit = Author("c", b.book.practice, b.book.heads, boot=9).commit()
+    b.hear(1, commits(commit))
+    assert b.stored() == [] and b.alarms() == ["late"]
+
+
+def test_what_was_accepted_before_the_removal_is_to_be_attested() -> None:
+    a, b, c = sites("a", "b", "c")
+    run = c.author.run(2)
+    offered(b, c.author)
+    b.hear(1, commits(*run))
+    assert b.core.attests_due() == {}
+    gone = a.book.removes("a", "c", readers="ab")
+    b.book.add(dict(a.book.records())[gone])
+    b.handle(MembersStored([(gone, dict(a.book.records())[gone])]))
+    assert b.core.attests_due() == {c.author.log: c.author.head}
+
+
+# -- bounds (L7) ------------------------------------------------------------------------------------------------------
+
+
+def test_a_full_inbox_lets_go_of_what_waits_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not of what the others wait for, which would never end (once found by a seed)."""
+    monkeypatch.setattr(limits, "inbox_commits_max", 6)
+    a, b, c = sites("a", "b", "c")
+    wanted = a.author.run(4)
+    b.author.commit({a.author.log: wanted[3].head})
+    b.author.run(4)
+    offered(c, b.author, 1)
+    offered(c, a.author, 2)
+    c.hear(1, commits(*b.author.commits))
+    c.hear(2, commits(*wanted[:2]))
+    c.hear(2, commits(*wanted[2:]))
+    assert c.core.stored.sequence(a.author.log) == 4
+    assert c.core.stored.sequence(b.author.log) == 5
+
+
+def test_an_inbox_never_holds_more_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "inbox_commits_max", 6)
+    a, b, c = sites("a", "b", "c")
+    missing = a.author.commit()
+    b.author.commit({a.author.log: missing.head})
+    b.author.run(30)
+    offered(c, b.author)
+    for start in range(0, 31, 3):
+        c.hear(1, commits(*b.author.commits[start : start + 3]))
+        assert c.core.inbox.commits <= 6
+    assert any(isinstance(said, messages.Unfeed) for said in c.said(1))
+    assert c.core.peers[1].waiting == c.core.inbox.bytes
+
+
+def test_credit_comes_back_when_commits_are_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "in_flight_bytes_max", 4_000)
+    a, b = sites("a", "b")
+    run = a.author.run(8)
+    offered(b, a.author)
+    b.hold = True
+    b.hear(1, commits(*run))
+    peer = b.core.peers[1]
+    assert peer.waiting == sum(commit.size for commit in run)
+    assert peer.allowance() == 4_000
+    b.work()
+    assert peer.waiting == 0
+    assert peer.allowance() == 4_000 + sum(commit.size for commit in run)

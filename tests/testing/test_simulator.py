@@ -1,0 +1,157 @@
+"""The simulator as a whole: honest worlds hold, broken ones are found out, and a seed is the same world every time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from crdtsync import limits
+from crdtsync.testing.__main__ import main
+from crdtsync.testing.options import CRASH_POINTS, TIGHT_LIMITS, draw
+from crdtsync.testing.planted import PLANTED
+from crdtsync.testing.runner import outcomes, play
+from crdtsync.testing.simulate import simulate
+from crdtsync.testing.streams import Streams
+
+SUMMARY = {"seeds", "failures", "virtual_hours", "events", "crashes", "partitions"}
+
+FOUND_BY = {
+    "acknowledge-early": 0,
+    "continue-without-proof": 2,
+    "credit-leak": 1,
+    "drop-delta": 1,
+    "forget-dependency": 1,
+    "forget-keys": 0,
+    "frontier-ahead": 0,
+    "ignore-removal": 17,
+    "no-relay": 0,
+    "skip-causal-check": 0,
+    "skip-key-sync": 0,
+    "skip-sync": 0,
+    "stale-read": 0,
+    "view-claims-more": 0,
+    "wrong-cursor": 0,
+}
+"""The first seed that finds each bug: where the search begins. It ends, as promised, at 200."""
+
+
+def traces(hash_seed: str, *seeds: int) -> list[str]:
+    """The hashes over all steps of these seeds, from a process of its own."""
+    program = f"from crdtsync.testing.simulate import simulate\nfor s in {seeds}:\n    print(simulate(s).trace)"
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_honest_worlds_hold() -> None:
+    for outcome in outcomes(range(300, 306), processes=1):
+        assert outcome.failure == "", f"seed {outcome.seed}"
+        assert outcome.virtual_hours > 1.0
+        assert outcome.commits > 10
+
+
+def test_a_seed_is_the_same_world_in_every_process() -> None:
+    """No set or hash decides anything: two processes that hash texts differently take the same steps."""
+    here = [simulate(seed).trace for seed in (3, 17)]
+    assert traces("0", 3, 17) == traces("4242", 3, 17) == here
+
+
+def test_other_seeds_are_other_worlds() -> None:
+    assert simulate(3).trace != simulate(4).trace
+    assert len({json.dumps(play(seed).options) for seed in (3, 4)}) == 2
+
+
+def test_seeds_reach_far() -> None:
+    outcome = simulate(2**63 - 1)
+    assert outcome.failure == ""
+
+
+@pytest.mark.parametrize("name", sorted(PLANTED))
+def test_a_planted_bug_is_found(name: str) -> None:
+    for outcome in outcomes(range(FOUND_BY[name], 200), planted=name, processes=1):
+        if outcome.failure:
+            assert outcome.steps
+            return
+    raise AssertionError(f"{name} was not found within 200 seeds")
+
+
+def test_limits_are_what_they_were_after_a_tight_world() -> None:
+    before = {name: getattr(limits, name) for name in TIGHT_LIMITS}
+    tight = next(seed for seed in range(100) if draw(Streams(seed)).tight)
+    simulate(tight)
+    assert {name: getattr(limits, name) for name in TIGHT_LIMITS} == before
+
+
+def test_worlds_differ_in_kind() -> None:
+    """Among a hundred seeds each fault and each topology is there, and each is missing somewhere."""
+    worlds = [draw(Streams(seed)) for seed in range(100)]
+    for option in ("rough", "removal", "restore", "tight", "large", "calm"):
+        assert {getattr(world, option) for world in worlds} == {True, False}
+    assert {world.topology for world in worlds} == {"mesh", "chain", "ring", "star", "random"}
+    assert {world.sites for world in worlds} == {2, 3, 4, 5}
+    for point in CRASH_POINTS:
+        assert any(world.crash_points[point] and world.crashes for world in worlds)
+
+
+# -- the command line -----------------------------------------------------------------------------------------------
+
+
+def test_one_seed_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--seed", "3", "--json"]) == 0
+    seed, summary = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert seed["seed"] == 3 and seed["failure"] == "" and seed["trace"] == simulate(3).trace
+    assert set(summary) >= SUMMARY
+    assert (summary["seeds"], summary["failures"]) == (1, 0)
+
+
+def test_several_seeds_over_several_processes() -> None:
+    command = [sys.executable, "-m", "crdtsync.testing", "--seeds", "3", "--first-seed", "2", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["seed"] for line in lines[:-1]] == [2, 3, 4]
+    assert lines[1]["trace"] == simulate(3).trace
+    assert lines[-1]["seeds"] == 3 and lines[-1]["virtual_hours"] > 3.0
+
+
+def test_a_failing_seed_ends_with_its_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--seed", "0", "--planted", "skip-sync"]) == 1
+    captured = capsys.readouterr()
+    assert "FAILED  L1:" in captured.out
+    assert json.loads(captured.out.splitlines()[-1])["failures"] == 1
+    steps = captured.err.splitlines()
+    assert steps[0].startswith("seed 0: L1:") and len(steps) == 202
+
+
+def test_the_search_for_a_planted_bug_stops_when_it_is_found(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    assert main(["--planted", "drop-delta", "--seeds", "200", "--json"]) == 1
+    summary = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert summary["failures"] == 1 and summary["seeds"] < 200
+
+
+def test_a_planted_bug_that_is_not_found_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    first = next(seed for seed in range(100) if not draw(Streams(seed)).removal)
+    assert main(["--planted", "ignore-removal", "--seeds", "1", "--first-seed", str(first)]) == 0
+
+
+def test_the_names_of_planted_bugs_are_bare(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--list-planted"]) == 0
+    names = capsys.readouterr().out.splitlines()
+    assert names == sorted(PLANTED) and len(names) >= 6
+
+
+@pytest.mark.parametrize(
+    "words", [["--planted", "nothing"], ["--seeds", "0"], ["--seed", "-1"], ["--seed", str(2**63)], ["more"]]
+)
+def test_wrong_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert "usage:" in capsys.readouterr().err
