@@ -81,7 +81,7 @@ class Peer:
     commits_at: float = 0.0
     """When commits last came in."""
     answered: float = -1.0
-    """When the newest ping was sent that the peer has answered: all that it had sent before has arrived, or was lost."""
+    """When the newest ping was sent that the peer has answered: what it had sent before has arrived, or was lost."""
     stalled: deque[Commits] = field(default_factory=deque)
     """Commits that wait until the membership records which they name are stored."""
     refed_at: dict[LogId, float] = field(default_factory=dict)

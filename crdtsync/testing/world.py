@@ -167,6 +167,7 @@ class World:
     def settle(self, seconds_max: float = SETTLE_SECONDS_MAX) -> float:
         """Let time pass until all members are one. Returns the seconds that took; raises OracleFailed for too many."""
         started = self.timeline.now
+        self.run(_SETTLE_STEP_S)  # what was just asked for is on its way to the disk
         while reason := oracles.unsettled(self.members()):
             if self.timeline.now - started >= seconds_max:
                 raise OracleFailed(f"L5: no rest within {seconds_max:.0f} s: {reason}")

@@ -143,7 +143,7 @@ def test_one_read_at_a_time() -> None:
 
 
 def test_what_is_passed_on_ends_with_a_signature_that_was_checked() -> None:
-    """A middle commit of a run was never verified by itself; one whose own signature is false never stands at an end."""
+    """A middle commit of a run was never verified by itself; a false one never stands at an end."""
     a, b, _ = sites("a", "b", "c")
     good, bad, last = a.author.commit(), a.author.commit(forged=True), a.author.commit()
     b.greet(1, "a", (a.author.log, last.head))
