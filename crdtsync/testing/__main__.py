@@ -9,11 +9,12 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
 from typing import Any
 
 from crdtsync.testing.planted import PLANTED
-from crdtsync.testing.runner import Summary, outcomes, play
+from crdtsync.testing.runner import Summary, outcomes
 from crdtsync.testing.simulate import Outcome
 
 _SEED_MAX = 2**63 - 1
@@ -28,16 +29,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     summary = Summary()
     interrupted = False
-    if options.seed is not None:
-        found = iter([play(options.seed, options.planted)])
-    else:
-        found = iter(outcomes(seeds, planted=options.planted))
+    chosen = seeds if options.seed is None else range(options.seed, options.seed + 1)
+    found = outcomes(chosen, planted=options.planted, processes=1 if len(chosen) == 1 else None)
     try:
-        for outcome in found:
-            summary.add(outcome)
-            _report(outcome, as_json=options.json)
-            if outcome.failure and options.planted:
-                break
+        with closing(found):
+            for outcome in found:
+                summary.add(outcome)
+                _report(outcome, as_json=options.json)
+                if outcome.failure and options.planted:
+                    break
     except KeyboardInterrupt:
         interrupted = True
     _say(json.dumps(_summed(summary, options.planted, interrupted)))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Generator, Iterable
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from crdtsync.testing.planted import PLANTED
 from crdtsync.testing.simulate import Outcome, simulate
@@ -23,36 +23,28 @@ def play(seed: int, planted: str | None = None) -> Outcome:
     return simulate(seed, planted=PLANTED[planted].plant if planted else None)
 
 
-def outcomes(seeds: Iterable[int], *, planted: str | None = None, processes: int | None = None) -> Iterator[Outcome]:
-    """The outcomes of the seeds, in their order. Closing the iterator stops what still runs."""
+def outcomes(seeds: Iterable[int], *, planted: str | None = None, processes: int | None = None) -> Generator[Outcome]:
+    """The outcomes of the seeds, in their order. Closing the iterator stops the rest, behind the seeds under way.
+
+    Raises BrokenProcessPool when a process of the pool dies (out of memory, or a crash of a library).
+    """
     count = processes or os.cpu_count() or 1
     if count == 1:
         for seed in seeds:
             yield play(seed, planted)
         return
-    with _pool(count) as ordered:
-        yield from ordered(partial(play, planted=planted), seeds)
-
-
-@contextmanager
-def _pool(processes: int) -> Iterator[Callable[[Callable[[int], Outcome], Iterable[int]], Iterator[Outcome]]]:
     # Processes are spawned on every system alike: nothing of this one's state is theirs.
-    pool = multiprocessing.get_context("spawn").Pool(processes, initializer=_ignore_interrupt)
-
-    def ordered(work: Callable[[int], Outcome], seeds: Iterable[int]) -> Iterator[Outcome]:
-        waiting: list[Any] = []
-        for seed in seeds:
-            waiting.append(pool.apply_async(work, (seed,)))
-            if len(waiting) >= processes * _SEEDS_AHEAD:
-                yield waiting.pop(0).get()
-        for result in waiting:
-            yield result.get()
-
+    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _ignore_interrupt)
     try:
-        yield ordered
+        waiting: deque[Future[Outcome]] = deque()
+        for seed in seeds:
+            waiting.append(pool.submit(play, seed, planted))
+            if len(waiting) >= count * _SEEDS_AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
     finally:
-        pool.terminate()
-        pool.join()
+        pool.shutdown(cancel_futures=True)
 
 
 def _ignore_interrupt() -> None:
