@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Final
 
-from crdtsync.ids import base32, log_text, replica_of
+from crdtsync.ids import base32, commit_text, log_text, replica_of
 from crdtsync.opened import Opened
 from crdtsync.replication.frontier import Frontier
 from crdtsync.replication.membership import Member
 from crdtsync.replication.replica import Replica
+
+_NOT_HERE_YET: Final = {"proposals": [], "files": {"here": 0, "missing": 0, "missing_bytes": 0}}
+"""This version has neither proposals nor files, so there are none; scripts find the keys that later versions fill."""
 
 
 async def describe(site: Opened) -> dict[str, Any]:
@@ -30,14 +33,21 @@ async def describe(site: Opened) -> dict[str, Any]:
         "waiting_keys": engine.waiting,
         "recovering": replica.recovering,
         "kdf": "fast" if site.kdf_fast else "argon2id",
-        "held": [],
+        "held": [
+            {
+                "commit": commit_text(held.commit),
+                "site": replica.describe(replica_of(held.commit.log)),
+                "records": list(held.records),
+                "reason": held.reason,
+            }
+            for held in engine.held
+        ],
         "frozen": [{"log": log_text(log), "reason": reason} for log, reason in sorted(replica.frozen.items())],
         "late": [
             {"log": log_text(log), "site": replica.describe(replica_of(log)), "commits": commits}
             for log, commits in sorted(replica.late.items())
         ],
-        "proposals": [],
-        "files": {"here": 0, "missing": 0, "missing_bytes": 0},
+        **_NOT_HERE_YET,
         "alarms": [{"kind": notice.kind, "text": notice.text} for notice in site.driver.alarms],
     }
 

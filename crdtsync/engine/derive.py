@@ -7,6 +7,7 @@ whole or not at all, wherever batches end.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Final
 
 from crdtsync import limits
@@ -99,6 +100,18 @@ class Deriver:
             f"{blame(commit)} could not be derived ({type(error).__name__}): it and later changes by that log to "
             "the same subjects are held; report this as an error of the program"
         )
+
+    def touched(self, stored: StoredCommit) -> Iterator[str]:
+        """The names under which changes of a commit may be held: its subjects, and kind and id of its records."""
+        header = stored.commit.header
+        for index, ref in enumerate(header.parts):
+            key = self._parts.key(ref.key)
+            if key is None or not self._parts.readable(key, ref):
+                continue
+            yield key.subject
+            with suppress(*_BROKEN):
+                part = self._parts.open(header.log, header.sequence, index, ref, key, stored.commit.parts[index])
+                yield from (f"{change.kind}/{change.record}" for change in part.changes)
 
     def _group(self, last: StoredCommit) -> Iterator[StoredCommit]:
         """The fragments that end with `last`, one at a time: a large transaction is never in memory as a whole."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from crdtsync import limits
@@ -11,6 +11,7 @@ from crdtsync.engine.marks import Marks
 from crdtsync.engine.parts import Parts
 from crdtsync.engine.replay import replay_keys
 from crdtsync.engine.shelf import Shelf
+from crdtsync.engine.values import Held
 from crdtsync.engine.view import View
 from crdtsync.errors import EnvironmentFailure
 from crdtsync.ids import DataKeyId, RecordId
@@ -88,6 +89,15 @@ class Deriving:
 
     def _hold_whole(self, stored: StoredCommit, error: Exception) -> None:
         self._transaction(lambda: self._deriver.hold_whole(stored, error), self._head_after([stored]), keep=False)
+
+    def held(self) -> Iterator[Held]:
+        """The commits from which on changes are held, oldest first, and the records or subjects that lack them."""
+        for arrival in self.marks.held_since():
+            stored = self._store.arrivals(arrival - 1, 1, 1)[0]
+            log = stored.commit.header.log
+            lacking = [what for what in self._deriver.touched(stored) if self.marks.is_held(log, what, arrival)]
+            records = tuple(dict.fromkeys(what.rpartition("/")[2] for what in lacking))
+            yield Held(stored.commit.id, records, "it cannot be applied; enter what is missing anew")
 
     def waiting(self, parts_max: int) -> bool:
         """Derive waiting parts that can be read now, whole subjects at a time, until about `parts_max` are done.

@@ -362,6 +362,7 @@ class Engine:
             kinds=self._store.counts(),
             conflicts=len(self._store.conflicts()),
             waiting=len(self._deriving.marks.waiting),
+            held=tuple(self._deriving.held()),
         )
 
     def frontier(self) -> dict[LogId, Head]:

@@ -109,6 +109,10 @@ class Marks:
         """Whether anything is held: the question of the hot path."""
         return bool(self._held)
 
+    def held_since(self) -> list[int]:
+        """The arrivals from which on something is held, in their order."""
+        return sorted(set(self._held.values()))
+
     def is_held(self, log: LogId, what: str, arrival: int) -> bool:
         """Whether a change that arrived at `arrival` is held."""
         since = self._held.get(held_id(log, what))

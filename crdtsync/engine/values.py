@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from crdtsync.documents import Content, Edit
-from crdtsync.ids import DataKeyId, EpochId, MemberHash, RecordId
+from crdtsync.ids import CommitId, DataKeyId, EpochId, MemberHash, RecordId
 from crdtsync.replication.commit import Commit
 from crdtsync.replication.stored import KeyObject
 
@@ -83,8 +83,17 @@ class RecordState:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """A commit that documents could not take, and the records that lack it (L6). `reason` is a sentence."""
+
+    commit: CommitId
+    records: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class EngineStatus:
-    """Numbers for people: how far log and view go, what the view holds, and how many keys parts wait for."""
+    """Numbers for people: how far log and view go, what the view holds, how many keys parts wait for, what is held."""
 
     arrival: int
     derived: int
@@ -93,6 +102,7 @@ class EngineStatus:
     kinds: dict[str, int]
     conflicts: int
     waiting: int
+    held: tuple[Held, ...]
 
 
 @dataclass(frozen=True, slots=True)

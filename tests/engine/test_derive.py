@@ -177,6 +177,8 @@ def test_a_poisoned_delta_is_held_and_the_rest_goes_on(make_store: MakeStore, de
     assert stored(gera, "patient", 2).damaged != "" and stored(gera, "patient", 3).damaged == ""
     state = gera.engine.record("patient", record_of(1))
     assert state is not None and state.damaged
+    [held] = gera.engine.status().held
+    assert held.commit == poison.id and held.records == (record_of(1), record_of(2))
     assert gera.engine.digest() == jena.engine.digest()
 
 
@@ -235,6 +237,7 @@ def test_a_part_that_does_not_open_is_held_with_what_follows(make_store: MakeSto
     [alarm] = gera.derive().alarms
     assert commit_text(broken.id) in alarm and base32(jena.replica) in alarm
     assert commit_text(broken.id) in stored(gera, "patient", 1).damaged
+    assert [(held.commit, held.records) for held in gera.engine.status().held] == [(broken.id, (record_of(1),))]
     assert gera.patient(2).family_name == "Muster2"
     assert gera.engine.digest() == jena.engine.digest()
 
