@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 
 from crdtsync import founding, limits, members
-from crdtsync.errors import CrdtSyncError, InvitationRefused, RefusedError
+from crdtsync.errors import CrdtSyncError, InvitationRefused, PeerError, RefusedError
 from crdtsync.host import Host
 from crdtsync.ids import MemberHash, base32
 from crdtsync.joining import Arrival, Invitation, Reception
@@ -122,6 +122,9 @@ class Serving:
             if self.site.member() is not None:
                 try:
                     await self._tend()
+                except (PeerError, RefusedError) as error:
+                    # A member's unusable key stops this care until the membership changes, never the site (L6).
+                    self._on_event({"event": "membership", "text": str(error)})
                 except CrdtSyncError:
                     if driver.failure is None:
                         raise

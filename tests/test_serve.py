@@ -13,8 +13,10 @@ import anyio.lowlevel
 import pytest
 
 from crdtsync import AddressInUse, BadValue, InvitationRefused, RefusedError, Site, UsageError, limits, members
+from crdtsync.errors import Malformed
 from crdtsync.practice import Patient
 from crdtsync.sealing.code import format_code, parse_code
+from crdtsync.serve import Serving
 
 from .sites import PASSPHRASE, add, agree, at_host, create, join, linked, mesh, opened, patience_s, practice
 
@@ -55,6 +57,20 @@ async def waiting(site: Site, count: int) -> None:
     assert site.serving is not None
     while len(site.serving.joining()) != count:
         await anyio.lowlevel.checkpoint()
+
+
+async def test_an_unusable_key_of_a_member_does_not_end_the_site(jena: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refused(self: Serving) -> None:
+        raise Malformed("a sealing key that nothing can be sealed to")
+
+    monkeypatch.setattr(Serving, "_tend", refused)
+    told: list[Mapping[str, Any]] = []
+    with anyio.fail_after(patience_s):
+        async with jena.serve(on_event=told.append):
+            while not told:
+                await anyio.lowlevel.checkpoint()
+            assert await jena.invite("Gera")
+    assert told == [{"event": "membership", "text": "a sealing key that nothing can be sealed to"}]
 
 
 async def test_joining_by_six_digits(jena: Site, tmp_path: Path) -> None:
