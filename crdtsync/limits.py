@@ -52,6 +52,8 @@ parts_written_max: Final = 1_000
 """Subjects in one commit of ours, for the same reason; a transaction that touches more is split into fragments."""
 membership_record_bytes_max: Final = 256 * 1024
 """One membership record: an epoch sealed to some hundred readers."""
+membership_bytes_target: Final = 512 * 1024
+"""Bytes of membership records in one message, unless a single one is larger."""
 membership_records_max: Final = 100_000
 """Membership records kept; a practice that has more has been attacked by one of its admins."""
 delta_depth_max: Final = 48
@@ -110,6 +112,8 @@ peers_dialled_max: Final = 8
 """Beyond so many sites, a random few are dialled."""
 feed_stall_s: Final = 10.0
 """A feed that brings nothing for so long, while another peer has more, moves to that peer."""
+gap_patience_s: Final = 1.0
+"""How often one peer is asked again for a log in which something is missing."""
 repair_interval_s: Final = 5.0
 """How often a replica looks for stalled feeds, missing keys and differing digests."""
 

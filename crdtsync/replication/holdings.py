@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from crdtsync import limits
+from crdtsync.errors import TooLarge
 from crdtsync.ids import Head, LogId, ReplicaId
 from crdtsync.replication.frontier import Frontier
 from crdtsync.replication.messages import Holding
@@ -34,10 +35,15 @@ class Holdings:
         return self._known.get(replica) or Frontier()
 
     def heads(self, replica: ReplicaId, heads: Collection[tuple[LogId, Head]], source: Peer) -> None:
-        """`source` says that `replica`, mostly itself, has these heads on disk."""
+        """`source` says that `replica`, mostly itself, has these heads on disk.
+
+        Raises TooLarge for more logs than a practice can have (L7).
+        """
         if replica == self._core.replica or self._core.membership.state().members.get(replica) is None:
             return
         known = self._known.setdefault(replica, Frontier())
+        if len(known) + len(heads) > 2 * limits.frontier_entries_max:
+            raise TooLarge("a frontier that names more logs than a practice can have")
         news = [log for log, head in heads if known.sequence(log) < head.sequence]
         for log, head in heads:
             known.advance(log, head)

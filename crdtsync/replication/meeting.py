@@ -15,8 +15,6 @@ from crdtsync.replication.messages import Members, Records
 from crdtsync.replication.session import Peer, Phase
 from crdtsync.replication.state import Core
 
-_RECORDS_BYTES_TARGET = 512 * 1024
-
 
 def tell(core: Core, peer: Peer) -> None:
     """Say which membership records are here."""
@@ -43,7 +41,8 @@ def _send_lacking(core: Core, peer: Peer, records: Iterable[tuple[MemberHash, by
     for member, data in records:
         if member in peer.member_hashes:
             continue
-        if batch and (size + len(data) > _RECORDS_BYTES_TARGET or len(batch) >= limits.member_hashes_per_message_max):
+        full = size + len(data) > limits.membership_bytes_target or len(batch) >= limits.member_hashes_per_message_max
+        if batch and full:
             core.send(peer, Records(tuple(batch)))
             batch, size = [], 0
         peer.member_hashes.add(member)

@@ -22,8 +22,6 @@ from crdtsync.replication.session import Peer
 from crdtsync.replication.state import Core
 from crdtsync.replication.stored import KeyObject
 
-_GAP_PATIENCE_S = 1.0
-
 
 class Receiving:
     """Commits on their way from peers into the store. One batch is being stored at a time."""
@@ -127,7 +125,7 @@ class Receiving:
     def _ask_again(self, peer: Peer, log: LogId, at: int) -> None:
         """Something between was lost: ask for it, once in a while."""
         core = self._core
-        if core.now - peer.refed_at.get(log, -1e9) < _GAP_PATIENCE_S or core.feeds.source(log) != peer.link:
+        if core.now - peer.refed_at.get(log, -1e9) < limits.gap_patience_s or core.feeds.source(log) != peer.link:
             return
         peer.refed_at[log] = core.now
         core.send(peer, Feed(((log, at),)))

@@ -31,7 +31,7 @@ class Repair:
         self._digests: dict[bytes, bytes] = {}
         self._waiting_keys: tuple[DataKeyId, ...] = ()
         self._asked = 0
-        self._differing: set[bytes] = set()
+        self._differing: dict[bytes, None] = {}
 
     @property
     def due(self) -> float:
@@ -97,7 +97,9 @@ class Repair:
         ours = self._digests.get(message.frontier, _NO_DIGEST)
         if _NO_DIGEST in (ours, message.digest) or ours == message.digest or message.frontier in self._differing:
             return
-        self._differing.add(message.frontier)
+        self._differing[message.frontier] = None
+        if len(self._differing) > limits.digests_remembered_max:
+            del self._differing[next(iter(self._differing))]
         self._core.alarm("digest", "The records here differ from those of a peer that holds the same commits.")
         self._core.out.append(Rederive(peer.replica))
 
