@@ -10,6 +10,7 @@ here needs more than a test runner that collects classes.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
@@ -52,12 +53,12 @@ def bit_flips(data: bytes) -> Iterator[bytes]:
             yield data[:at] + bytes((data[at] ^ 1 << bit,)) + data[at + 1 :]
 
 
-class SealerConformance:
+class SealerConformance(ABC):
     """What every `Sealer` does and refuses."""
 
+    @abstractmethod
     def sealer(self, name: str) -> Sealer:
         """A sealer with the keys of `name`."""
-        raise NotImplementedError
 
     # --- identity and signatures -----------------------------------------------------------------------------------
 
