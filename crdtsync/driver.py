@@ -107,7 +107,6 @@ class Driver:
         self.replica = replica
         self.thread = thread
         self.view_arrival = 0
-        self.digest = ""
         self.changed = Signal()
         self.heard = Signal()
         self.links_changed = Signal()
@@ -351,7 +350,7 @@ class Driver:
         self._derived(await self.thread.run(lambda host: host.engine.derive_waiting(host.now_ms())))
 
     def _derived(self, result: DeriveResult) -> None:
-        self.view_arrival, self.digest = result.arrival, result.digest.hex()
+        self.view_arrival = result.arrival
         if not result.done:
             self.derive_soon()
         for text in result.alarms:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from crdtsync import limits
 from crdtsync.ids import LogId, replica_of
-from crdtsync.replication.frontier import Frontier
 from crdtsync.replication.inbox import Inbox
 from crdtsync.replication.session import Peer
 
@@ -144,12 +143,3 @@ def _best(log: LogId, peers: Mapping[int, Peer]) -> Peer | None:
         if best is None or (-peer.have.sequence(log), peer.link) < (-best.have.sequence(log), best.link):
             best = peer
     return best
-
-
-def missing(peers: Iterable[Peer], stored: Frontier) -> int:
-    """How many commits some linked peer has that are not here."""
-    best: dict[LogId, int] = {}
-    for peer in peers:
-        for log, head in peer.have.items():
-            best[log] = max(best.get(log, 0), head.sequence)
-    return sum(max(0, sequence - stored.sequence(log)) for log, sequence in best.items())

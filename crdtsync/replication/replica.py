@@ -15,7 +15,6 @@ from crdtsync.ids import Head, LogId, PracticeId, ReplicaId, base32
 from crdtsync.replication import effects, events, meeting, messages, serving
 from crdtsync.replication.effects import Close, Effect, NewBoot, ReadKeys, StoreKeys
 from crdtsync.replication.frontier import Frontier
-from crdtsync.replication.gossip import missing
 from crdtsync.replication.holdings import Holdings
 from crdtsync.replication.inbox import Inbox
 from crdtsync.replication.membership import Membership
@@ -115,10 +114,6 @@ class Replica:
     def holding(self, replica: ReplicaId) -> Frontier:
         """What another replica is known to have on disk, also one that is linked only to others. Not to be changed."""
         return self._holdings.of(replica)
-
-    def missing_here(self) -> int:
-        """Commits that some linked peer has and we have not."""
-        return missing(self._core.live_peers(), self._core.stored)
 
     def attests_due(self) -> dict[LogId, Head]:
         """Heads of logs of removed replicas that are stored here beyond what anybody has attested."""

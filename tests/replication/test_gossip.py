@@ -5,7 +5,7 @@ from __future__ import annotations
 from crdtsync import limits
 from crdtsync.ids import LogId
 from crdtsync.replication.frontier import Frontier
-from crdtsync.replication.gossip import Feeds, Turn, missing
+from crdtsync.replication.gossip import Feeds, Turn
 from crdtsync.replication.inbox import Inbox
 from crdtsync.replication.session import Peer, Phase
 from tests.replication.people import head, log, replica
@@ -143,9 +143,3 @@ def test_a_source_whose_link_is_gone() -> None:
     choose(feeds, peer(1, "c", a=9))
     turn = stalled(feeds, 1.0, peer(2, "d", a=9))
     assert turn.feed == {2: [(A, 1)]}
-
-
-def test_what_is_missing_counts_each_commit_once() -> None:
-    peers = [peer(1, "c", a=5, b=2), peer(2, "d", a=7)]
-    assert missing(peers, Frontier({A: head(4), B: head(9)})) == 3
-    assert missing([], Frontier()) == 0
