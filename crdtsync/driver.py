@@ -388,7 +388,7 @@ class Driver:
     @property
     def _at_rest(self) -> bool:
         """Whether the view follows from all that is stored, so that deriving a little more takes no time."""
-        return not self._deriving and self.view_arrival == self.replica.stored.commits()
+        return not self._deriving and self.view_arrival == self.replica.arrived
 
     def _store_members(self, effect: effects.StoreMembers) -> None:
         async def job() -> None:
@@ -425,6 +425,13 @@ class Driver:
         async def job() -> None:
             keys = await self.thread.run(lambda host: host.engine.read_keys(effect.ids))
             self.handle(events.KeysRead(effect.link, keys))
+
+        self._queue(job)
+
+    def _read_headers(self, effect: effects.ReadHeaders) -> None:
+        async def job() -> None:
+            signed = await self.thread.run(lambda host: host.engine.read_headers(effect.log, effect.sequences))
+            self.handle(events.HeadersRead(effect.link, effect.log, signed, effect.asked))
 
         self._queue(job)
 
@@ -474,6 +481,7 @@ _PERFORM: Mapping[type, Callable[[Driver, Any], None]] = {
     effects.ReadFeeds: Driver._read_feeds,
     effects.ReadBacklog: Driver._read_backlog,
     effects.ReadKeys: Driver._read_keys,
+    effects.ReadHeaders: Driver._read_headers,
     effects.MembersChanged: Driver._members_changed,
     effects.NewBoot: Driver._new_boot,
     effects.Rederive: Driver._rederive,

@@ -41,8 +41,9 @@ class Host:
         self.replica = replica
         self.now_ms = now_ms
         self.keyring = Keyring(sealer)
-        self.learn_epochs(membership)
+        self._learn_keys(membership)
         self.engine = Engine(store, sealer, self.keyring, practice=practice, replica=replica)
+        self.engine.freeze(membership.frozen)
         self._continuity = continuity
         self.continued = self._open_log()
 
@@ -54,7 +55,7 @@ class Host:
             log = log_from_text(text.decode())
             head = self.store.frontier().get(log)
             sequence = 0 if head is None else head.sequence
-            if self._continuity.proves(text.decode(), nonce, sequence):
+            if log not in self.engine.frozen and self._continuity.proves(text.decode(), nonce, sequence):
                 self.engine.continue_log(log)
                 self._renew(log)
                 return True
@@ -110,10 +111,12 @@ class Host:
         return self.engine.derive(now)
 
     def learn_epochs(self, state: State) -> bool:
-        """Open every epoch key that the membership holds for us. True when one was new.
+        """Take in what the membership says: epoch keys that it holds for us, logs that end. True when a key was new."""
+        self.engine.freeze(state.frozen)
+        return self._learn_keys(state)
 
-        One that does not open is left: another member may share it again.
-        """
+    def _learn_keys(self, state: State) -> bool:
+        """Open every epoch key for us. One that does not open is left: another member may share it again."""
         before = len(self.keyring.epochs())
         for delivery in state.deliveries(self.replica):
             if not self.keyring.has(delivery.epoch):

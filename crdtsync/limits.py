@@ -185,6 +185,15 @@ digests_remembered_max: Final = 64
 stalled_messages_max: Final = 2_000
 """Messages of one peer that wait for membership records which are being stored."""
 
+fork_headers_max: Final = 64
+"""Headers that one question for them names, while two copies of a log are compared (L3)."""
+fork_headers_bytes_target: Final = 512 * 1024
+"""Bytes of headers in one answer, unless a single one is larger."""
+fork_chain_max: Final = 32
+"""Headers by which a proof of a fork leads to a signature, per branch."""
+fork_patience_s: Final = 60.0
+"""A peer that claims another commit than ours must show it within so long."""
+
 # --- import ---------------------------------------------------------------------------------------------------------
 import_file_bytes_max: Final = 512 * 1024 * 1024
 """A bundle after inflating; reading stops there."""

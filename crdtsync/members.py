@@ -11,6 +11,7 @@ from typing import Any
 from crdtsync.host import Host
 from crdtsync.ids import EpochId, Head, LogId, PracticeId, ReplicaId, base32
 from crdtsync.replication import membership as log
+from crdtsync.replication.fork_proof import ForkProof
 from crdtsync.replication.membership import NO_PRACTICE, Entry, EpochBody, Member, Place, State
 from crdtsync.sealing.base import Sealer
 from crdtsync.sealing.identity import PublicIdentity
@@ -87,6 +88,11 @@ def sharing(host: Host, place: Place, state: State) -> bytes | None:
         if host.keyring.has(epoch) and reader != host.replica
     ]
     return log.share(host.sealer.sign, place, shares) if shares else None
+
+
+def forking(host: Host, place: Place, proof: ForkProof) -> bytes:
+    """A record that shows a log to be written twice under one name."""
+    return log.fork(host.sealer.sign, place, proof)
 
 
 def attesting(host: Host, place: Place, heads: Mapping[LogId, Head]) -> bytes:

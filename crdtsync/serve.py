@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
@@ -138,6 +139,8 @@ class Serving:
             await self.sign(lambda host, place: members.sharing(host, place, state))
         if due:
             await self.sign(lambda host, place: members.attesting(host, place, due))
+        for proof in replica.forks_due():
+            await self.sign(partial(members.forking, proof=proof))
         if state.sealing_epoch() is None:
             await self.sign(lambda host, place: members.opening_epoch(host, place, state))
 

@@ -176,7 +176,7 @@ class Site(Opened):
 
     async def _derived(self) -> None:
         """Reads first see what the log held when they were asked."""
-        goal = self.driver.replica.stored.commits()
+        goal = self.driver.replica.arrived
         while self.driver.view_arrival < goal:
             self.driver.check()
             await self.driver.changed.wait()

@@ -42,7 +42,15 @@ async def describe(site: Opened) -> dict[str, Any]:
             }
             for held in engine.held
         ],
-        "frozen": [{"log": log_text(log), "reason": reason} for log, reason in sorted(replica.frozen.items())],
+        "frozen": [
+            {
+                "log": log_text(log),
+                "site": replica.describe(replica_of(log)),
+                "commits": end.sequence,
+                "reason": "it was written twice under one name; what follows counts nowhere",
+            }
+            for log, end in sorted(replica.frozen.items())
+        ],
         "late": [
             {"log": log_text(log), "site": replica.describe(replica_of(log)), "commits": commits}
             for log, commits in sorted(replica.late.items())

@@ -43,6 +43,7 @@ class Core:
         self.wakeup = math.inf
         self.recovering = False
         self.stored = Frontier()
+        self.arrived = 0
         self.peers: dict[int, Any] = {}
         self.wants: dict[type, list[effects.Effect]] = {}
         self.diary: list[events.Event] = []

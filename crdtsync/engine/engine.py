@@ -92,7 +92,9 @@ class Engine:
         fresh boot writes under other client ids. True is for what is derived so far.
         """
         writer = self._writer
-        return writer is not None and self._deriving.marks.not_whole(writer.log, self._log_of)
+        return writer is not None and (
+            writer.log in self._own.frozen or self._deriving.marks.not_whole(writer.log, self._log_of)
+        )
 
     @property
     def _writer(self) -> LogWriter | None:
@@ -114,6 +116,15 @@ class Engine:
         """Go on writing `log`: the caller has proved that nobody else does (L4)."""
         self._own.continue_log(log)
         self._deriving.shelf.write_as(log)
+
+    @property
+    def frozen(self) -> Mapping[LogId, Head]:
+        """Logs that end for everybody, and where. Not to be changed."""
+        return self._own.frozen
+
+    def freeze(self, frozen: Mapping[LogId, Head]) -> None:
+        """These logs end here for everybody (L3): no commit of ours names more of them, and none is written there."""
+        self._own.freeze(frozen)
 
     # -- receiving ----------------------------------------------------------------------------------------------------
 
@@ -328,6 +339,11 @@ class Engine:
         """Those of the named key objects that are here."""
         return self._parts.objects(ids)
 
+    def read_headers(self, log: LogId, sequences: Sequence[int]) -> list[tuple[bytes, bytes]]:
+        """Header and signature of those of the named commits that are here, in the order asked for."""
+        found = (self._store.commit(log, sequence) for sequence in sequences)
+        return [(stored.commit.header_bytes, stored.commit.signature) for stored in found if stored is not None]
+
     # -- reading ------------------------------------------------------------------------------------------------------
 
     def record(self, kind: str | None, record: RecordId) -> RecordState | None:
@@ -376,8 +392,8 @@ class Engine:
         dependencies of arrivals, key objects; then all documents are derived again in memory and compared. What is
         wrong stands in the result as sentences.
         """
-        marks = self._deriving.marks
-        return Verifier(self._store, self._sealer, self._parts, marks.waiting, progress, keys_of).run()
+        waiting, frozen = self._deriving.marks.waiting, self._own.frozen
+        return Verifier(self._store, self._sealer, self._parts, waiting, frozen, progress, keys_of).run()
 
 
 @contextmanager

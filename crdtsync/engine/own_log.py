@@ -42,7 +42,24 @@ class OwnLog:
         self._unheard: list[tuple[LogId, int]] = []
         self._ahead: set[LogId] = set()
         self.frontier = store.frontier()
+        self.frozen: dict[LogId, Head] = {}
         self.writer: LogWriter | None = None
+
+    def freeze(self, frozen: Mapping[LogId, Head]) -> None:
+        """These logs end here for everybody (L3): what follows is named by no commit."""
+        for log, end in frozen.items():
+            self.frozen[log] = end
+            if self.frontier.get(log, end).sequence > end.sequence:
+                self._cut(self.frontier, log, end)
+            if self.writer is not None:
+                self.writer.forget_beyond(log, end)
+
+    @staticmethod
+    def _cut(heads: dict[LogId, Head], log: LogId, end: Head) -> None:
+        if end.sequence:
+            heads[log] = end
+        else:
+            del heads[log]
 
     def open_boot(self, boot: BootId | None) -> LogId:
         """Write a fresh log from now on (see `Engine.open_boot`)."""
@@ -94,6 +111,8 @@ class OwnLog:
         writer = self.writer
         for commit in commits:
             log, head = commit.header.log, commit.head
+            if log in self.frozen and head.sequence > self.frozen[log].sequence:
+                continue
             self.frontier[log] = head
             if writer is not None:
                 writer.saw(log, head)

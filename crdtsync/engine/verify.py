@@ -38,6 +38,7 @@ class Verifier:
         sealer: Sealer,
         parts: Parts,
         waiting: Mapping[DataKeyId, Collection[int]],
+        frozen: Mapping[LogId, Head],
         progress: Progress | None,
         keys_of: KeysOf,
     ) -> None:
@@ -45,6 +46,7 @@ class Verifier:
         self._sealer = sealer
         self._parts = parts
         self._waiting = {key: set(found) for key, found in waiting.items()}
+        self._frozen = frozen
         self._progress = progress
         self._keys_of = keys_of
         self._problems: list[str] = []
@@ -111,6 +113,8 @@ class Verifier:
             del self._unverified[header.log]
 
     def _dependency(self, commit: Commit, log: LogId, head: Head) -> None:
+        if log in self._frozen and head.sequence > self._frozen[log].sequence:
+            return  # which of its two ends an author had seen counts for nothing (L3)
         here = self._heads.get(log, _NOTHING)
         if head.sequence > here.sequence:
             self._problem(f"{blame(commit)} arrived before a commit that it depends on")

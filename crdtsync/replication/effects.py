@@ -83,6 +83,16 @@ class ReadKeys:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadHeaders:
+    """The driver must look up these commits of a log and answer `HeadersRead`, with `asked` as it is here."""
+
+    link: int
+    log: LogId
+    sequences: Sequence[int]
+    asked: bool
+
+
+@dataclass(frozen=True, slots=True)
 class MembersChanged:
     """The driver must look at `Replica.membership` anew: who may connect, where to dial, which epochs there are."""
 
@@ -118,6 +128,7 @@ Effect = (
     | ReadFeeds
     | ReadBacklog
     | ReadKeys
+    | ReadHeaders
     | MembersChanged
     | NewBoot
     | Rederive

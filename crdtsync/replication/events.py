@@ -88,6 +88,19 @@ class KeysRead:
 
 
 @dataclass(frozen=True, slots=True)
+class HeadersRead:
+    """The answer to `ReadHeaders`: those of the asked commits that are here, header and signature, in order.
+
+    `asked` tells that the peer wants them; else they are for a comparison with what it shows.
+    """
+
+    link: int
+    log: LogId
+    signed: Sequence[tuple[bytes, bytes]]
+    asked: bool
+
+
+@dataclass(frozen=True, slots=True)
 class KeysStored:
     """Keys that a peer sent on request are on disk, synced."""
 
@@ -119,6 +132,7 @@ Event = (
     | FeedsRead
     | BacklogRead
     | KeysRead
+    | HeadersRead
     | KeysStored
     | Derived
     | Tick

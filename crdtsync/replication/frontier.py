@@ -13,7 +13,7 @@ NOTHING = Head(0, NO_HASH)
 
 
 class Frontier:
-    """Heads by log. It only grows, one commit after the other (L3)."""
+    """Heads by log. It only grows, one commit after the other, but for logs that turn out to be forked (L3)."""
 
     __slots__ = ("_digest", "_heads")
 
@@ -34,6 +34,15 @@ class Frontier:
         """Go on to `head`; one that is not newer changes nothing."""
         if head.sequence > self.sequence(log):
             self._heads[log] = head
+            self._digest = None
+
+    def cut(self, log: LogId, end: Head) -> None:
+        """Go back to `end`, if this goes beyond it: what follows counts nowhere (a fork, L3)."""
+        if self.sequence(log) > end.sequence:
+            if end.sequence:
+                self._heads[log] = end
+            else:
+                del self._heads[log]
             self._digest = None
 
     def covers(self, other: Iterable[tuple[LogId, Head]]) -> bool:

@@ -7,7 +7,7 @@ order; the order in which they are stored is therefore causal for good.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from crdtsync.ids import Head, LogId
@@ -30,15 +30,17 @@ class Inbox:
     """Commits that are verified and not yet stored.
 
     `taken` is the frontier of all that `take` has given out, ahead of what is on disk while a batch is being stored.
+    `ends` says where forked logs end: what names later commits of these does not wait for them (L3).
     """
 
-    def __init__(self, stored: Frontier) -> None:
+    def __init__(self, stored: Frontier, ends: Mapping[LogId, Head] | None = None) -> None:
         self.taken = stored.copy()
         self.commits = 0
         self.bytes = 0
         self._queues: dict[LogId, deque[Waiting]] = {}
         self._candidates: dict[LogId, None] = {}
         self._blocked: dict[LogId, dict[LogId, None]] = {}
+        self._ends: dict[LogId, Head] = dict(ends or {})
 
     def tail(self, log: LogId) -> Head:
         """The last commit of `log` that is here in any way: the next one must continue it."""
@@ -90,7 +92,8 @@ class Inbox:
 
     def _ready(self, log: LogId, commit: Commit) -> bool:
         for other, head in commit.header.dependencies:
-            if other != log and self.taken.sequence(other) < head.sequence:
+            end = self._ends.get(other, head)
+            if other != log and self.taken.sequence(other) < min(head.sequence, end.sequence):
                 self._blocked.setdefault(other, {})[log] = None
                 return False
         return True
@@ -110,6 +113,12 @@ class Inbox:
         self.commits -= len(queue)
         self.bytes -= sum(waiting.commit.size for waiting in queue)
         return list(queue)
+
+    def freeze(self, log: LogId, end: Head) -> None:
+        """`log` ends at `end` (L3): whoever names a later commit of it waits for that no longer."""
+        self._ends[log] = end
+        self.taken.cut(log, end)
+        self._candidates.update(self._blocked.pop(log, {}))
 
     def least_wanted(self) -> LogId:
         """The log to be dropped when there is no room: one whose next commit waits for others, if there is any, and of

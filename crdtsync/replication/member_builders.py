@@ -13,6 +13,7 @@ from typing import Any
 from crdtsync.ids import EpochId, Head, LogId, MemberHash, PracticeId, ReplicaId
 from crdtsync.replication.codec import check_bytes, pack
 from crdtsync.replication.commit import SIGNATURE_BYTES
+from crdtsync.replication.fork_proof import ForkProof, proof_items
 from crdtsync.replication.member_codec import ARRAY_OF_ITEMS, FORMAT_VERSION, SIGNATURE_HEAD, decode_record
 from crdtsync.replication.member_records import Entry, EpochBody, signed_bytes
 
@@ -71,6 +72,11 @@ def attest(sign: Sign, place: Place, heads: Mapping[LogId, Head]) -> bytes:
 def address(sign: Sign, place: Place, addresses: Sequence[str]) -> bytes:
     """A record by a member that says where it can be reached; it replaces what it said before."""
     return record(sign, place, "address", [list(addresses)])
+
+
+def fork(sign: Sign, place: Place, proof: ForkProof) -> bytes:
+    """A record by a member that has seen a log written twice under one name."""
+    return record(sign, place, "fork", proof_items(proof))
 
 
 def record(sign: Sign, place: Place, op: str, body: list[Any]) -> bytes:

@@ -24,6 +24,7 @@ from crdtsync.ids import (
 )
 from crdtsync.replication.codec import check_bytes, check_list, check_text, unpack
 from crdtsync.replication.commit import SIGNATURE_BYTES, log_head
+from crdtsync.replication.fork_proof import proof_from_items
 from crdtsync.replication.member_records import (
     Add,
     Address,
@@ -31,6 +32,7 @@ from crdtsync.replication.member_records import (
     Body,
     Entry,
     EpochBody,
+    Fork,
     Found,
     MemberRecord,
     NewEpoch,
@@ -153,6 +155,10 @@ def _address(items: list[Any]) -> Address:
     return Address(_addresses(items[0]))
 
 
+def _fork(items: list[Any]) -> Fork:
+    return Fork(proof_from_items(items))
+
+
 _BODIES: Final[Mapping[str, tuple[int, Callable[[list[Any]], Body]]]] = {
     "found": (5, _found),
     "add": (2, _add),
@@ -161,6 +167,7 @@ _BODIES: Final[Mapping[str, tuple[int, Callable[[list[Any]], Body]]]] = {
     "share": (1, _share),
     "attest": (1, _attest),
     "address": (1, _address),
+    "fork": (3, _fork),
 }
 
 

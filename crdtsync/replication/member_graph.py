@@ -16,6 +16,7 @@ from crdtsync.replication.member_records import (
     Address,
     Attest,
     Entry,
+    Fork,
     Found,
     MemberRecord,
     NewEpoch,
@@ -75,6 +76,7 @@ class Graph:
     shares: list[Node] = field(default_factory=list)
     attests: list[Node] = field(default_factory=list)
     addresses: list[Node] = field(default_factory=list)
+    forks: list[Node] = field(default_factory=list)
     removals: dict[ReplicaId, int] = field(default_factory=dict)
     _grants: dict[int, Grants] = field(default_factory=dict)
     _weighty: int = 0
@@ -103,6 +105,7 @@ class Graph:
             (Add | Share, self.shares),
             (Attest | Remove, self.attests),
             (Address, self.addresses),
+            (Fork, self.forks),
         ):
             if isinstance(body, kinds):
                 insort(nodes, node)
@@ -184,4 +187,4 @@ def _may(author: Entry, node: Node) -> bool:
         return administers(author.role, author.admin)
     if isinstance(body, NewEpoch | Share):
         return reads(author.role)
-    return isinstance(body, Attest | Address)
+    return isinstance(body, Attest | Address | Fork)

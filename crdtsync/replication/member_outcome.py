@@ -10,6 +10,7 @@ from crdtsync.replication.member_records import (
     Attest,
     Entry,
     EpochBody,
+    Fork,
     Found,
     NewEpoch,
     Remove,
@@ -29,6 +30,7 @@ def outcome(graph: Graph, known: int, practice: PracticeId) -> State:
         epochs=epochs,
         shares=_shares(graph, known, grants, epochs),
         cuts=_cuts(graph, known, grants, members),
+        frozen=_frozen(graph, known),
     )
 
 
@@ -118,6 +120,18 @@ def _cuts(graph: Graph, known: int, grants: Grants, members: dict[ReplicaId, Mem
                     if member is not None and not member.active:
                         cuts[log] = _higher(cuts.get(log), head)
     return cuts
+
+
+def _frozen(graph: Graph, known: int) -> dict[LogId, Head]:
+    """Where forked logs end: at the first place where any two branches part, whoever showed it."""
+    ends: dict[LogId, Head] = {}
+    for node in graph.forks:
+        body = node.record.body
+        assert isinstance(body, Fork)
+        if node.bit & known:
+            log, end = body.proof.log, body.proof.end
+            ends[log] = min(ends.get(log, end), end)
+    return ends
 
 
 def _higher(one: Head | None, other: Head) -> Head:

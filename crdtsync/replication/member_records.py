@@ -12,6 +12,7 @@
     share     [[[epoch, replica, sealed key], …]]
     attest    [[[log, sequence, hash], …]]
     address   [[address, …]]
+    fork      [signing key, branch, branch]                                     `fork_proof` says what these are
 
     entry     = [sig, tls, kem, role, admin, name, [address, …]]
     epoch     = [id, [[parent epoch, wrapped key], …], [[replica, sealed key], …]]
@@ -28,6 +29,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from crdtsync.ids import PRACTICE_ID_BYTES, EpochId, Head, LogId, MemberHash, PracticeId, ReplicaId, replica_id_of
+from crdtsync.replication.fork_proof import ForkProof
 
 DOMAIN_SIGN: Final = b"crdtsync/member-signature/1"
 DOMAIN_EPOCH: Final = b"crdtsync/epoch/1"
@@ -120,11 +122,18 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
+class Fork:
+    """A log was written twice under one name: it ends where its branches part."""
+
+    proof: ForkProof
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """A record of a later version: kept and passed on, without effect here."""
 
 
-Body = Found | Add | Remove | NewEpoch | Share | Attest | Address | Unknown
+Body = Found | Add | Remove | NewEpoch | Share | Attest | Address | Fork | Unknown
 
 
 @dataclass(frozen=True, slots=True)

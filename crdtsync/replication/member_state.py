@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from crdtsync.ids import EpochId, Head, LogId, MemberHash, PracticeId, ReplicaId
@@ -77,7 +77,7 @@ class State:
 
     `members` holds active and removed members. `shares` holds per epoch the key as sealed to each reader, by the epoch
     itself or by a later share. `cuts` holds, for logs of members that are not active, up to where their commits count;
-    a log of such a member that is missing there does not count at all.
+    a log of such a member that is missing there does not count at all. `frozen` says where forked logs end (L3).
     """
 
     practice: PracticeId
@@ -85,6 +85,7 @@ class State:
     epochs: Mapping[EpochId, Epoch]
     shares: Mapping[EpochId, Mapping[ReplicaId, bytes]]
     cuts: Mapping[LogId, Head]
+    frozen: Mapping[LogId, Head] = field(default_factory=dict)
 
     def active(self, replica: ReplicaId) -> Member | None:
         """The member, if it belongs now."""

@@ -12,6 +12,7 @@ without a clock and without a coordinator, so it is the same everywhere, in what
        share      a reader
        attest     any active member; moves cuts when it is a reader
        address    any active member, for itself
+       fork       any active member; its bytes are the proof, so it counts for ever
 
 2. Removal wins: what a replica wrote without having seen its own removal is void, and so is what rests on that, such as
    the records of a member that only a void add let in. Such a member counts as removed.
@@ -32,6 +33,7 @@ from typing import Final
 from crdtsync import limits
 from crdtsync.errors import BadSignature, Malformed, NotAMember, NotFound, PeerError, TooLarge
 from crdtsync.ids import PRACTICE_ID_BYTES, MemberHash, PracticeId, ReplicaId
+from crdtsync.replication.fork_proof import ForkProof
 from crdtsync.replication.member_builders import (
     Place,
     Sign,
@@ -39,6 +41,7 @@ from crdtsync.replication.member_builders import (
     address,
     attest,
     epoch,
+    fork,
     found,
     record,
     remove,
@@ -51,6 +54,7 @@ from crdtsync.replication.member_records import (
     NO_PRACTICE,
     Entry,
     EpochBody,
+    Fork,
     Found,
     MemberRecord,
     epoch_info,
@@ -77,6 +81,7 @@ __all__ = [
     "attest",
     "epoch",
     "epoch_info",
+    "fork",
     "found",
     "practice_of",
     "record",
@@ -174,6 +179,8 @@ class Membership:
         node = self._graph.node(record)
         if not self._verify(self._author_key(node), signed_bytes(record.hash), record.signature):
             raise BadSignature("membership record: its signature is not its author's")
+        if isinstance(record.body, Fork):
+            self._check_fork(record.body.proof)
         self._practice = self._practice or practice_of(record.hash)
         self._graph.insert(node)
         if not record.parents:
@@ -190,6 +197,12 @@ class Membership:
         missing = tuple(parent for parent in record.parents if parent not in self._graph.by_hash)
         if missing:
             raise MissingParents(missing)
+
+    def _check_fork(self, proof: ForkProof) -> None:
+        if proof.practice != self._practice:
+            raise Malformed("fork: its commits are of another practice")
+        if not all(self._verify(*signed) for signed in proof.signed()):
+            raise BadSignature("fork: its branches are not signed by the log's author")
 
     def _author_key(self, node: Node) -> bytes:
         record = node.record

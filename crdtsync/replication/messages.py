@@ -16,6 +16,8 @@ later versions may say more.
    13 ping       bytes of commits sent on this link in all, the sender's time in ms: are you there?
    14 pong       the time of the ping
    15 holding    a third replica, and heads that are durable there as far as the sender knows
+   16 want-heads a log, sequences: show me the headers of these commits
+   17 heads      a log, headers with their signatures, in order
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ from crdtsync.ids import (
     ReplicaId,
 )
 from crdtsync.replication.codec import check_bytes, check_int, check_list, pack, unpack
-from crdtsync.replication.commit import Commit, commit_from_items, commit_items, log_head
+from crdtsync.replication.commit import SIGNATURE_BYTES, Commit, commit_from_items, commit_items, log_head
 from crdtsync.replication.stored import KeyObject, key_from_items, key_items
 
 PROTOCOL_VERSION: Final = 1
@@ -178,6 +180,22 @@ class Holding:
     heads: tuple[tuple[LogId, Head], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class WantHeads:
+    """Show me the headers of these commits of a log: yours and mine differ (L3)."""
+
+    log: LogId
+    sequences: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """Headers of a log and their signatures, those of the asked ones that are here, in order."""
+
+    log: LogId
+    signed: tuple[tuple[bytes, bytes], ...]
+
+
 Message = (
     Hello
     | Members
@@ -194,6 +212,8 @@ Message = (
     | Ping
     | Pong
     | Holding
+    | WantHeads
+    | Heads
 )
 
 
@@ -304,6 +324,27 @@ def _holding(m: list[Any]) -> Holding:
     )
 
 
+def _want_heads(m: list[Any]) -> WantHeads:
+    sequences = check_list(m[2], limits.fork_headers_max, "wanted headers")
+    return WantHeads(
+        LogId(check_bytes(m[1], LOG_ID_BYTES, "wanted headers")),
+        tuple(check_int(item, 1, _COUNT_MAX, "wanted header") for item in sequences),
+    )
+
+
+def _heads(m: list[Any]) -> Heads:
+    return Heads(
+        LogId(check_bytes(m[1], LOG_ID_BYTES, "headers")),
+        tuple(_signed(item) for item in check_list(m[2], limits.fork_headers_max, "headers")),
+    )
+
+
+def _signed(item: Any) -> tuple[bytes, bytes]:
+    if type(item) is not list or len(item) != 2 or type(item[0]) is not bytes:
+        raise Malformed("headers: not a header and a signature")
+    return item[0], check_bytes(item[1], SIGNATURE_BYTES, "header signature")
+
+
 def _digest(m: list[Any]) -> Digest:
     return Digest(
         check_bytes(m[1], HASH_BYTES, "digest frontier"),
@@ -328,6 +369,8 @@ _DECODERS: Final[dict[int, tuple[int, Callable[[list[Any]], Message]]]] = {
     13: (2, lambda m: Ping(check_int(m[1], 0, _COUNT_MAX, "ping"), check_int(m[2], 0, _COUNT_MAX, "ping time"))),
     14: (1, lambda m: Pong(check_int(m[1], 0, _COUNT_MAX, "pong time"))),
     15: (2, _holding),
+    16: (2, _want_heads),
+    17: (2, _heads),
 }
 
 _ENCODERS: Final[dict[type, tuple[int, Callable[[Any], list[Any]]]]] = {
@@ -346,4 +389,6 @@ _ENCODERS: Final[dict[type, tuple[int, Callable[[Any], list[Any]]]]] = {
     Ping: (13, lambda m: [m.sent, m.time]),
     Pong: (14, lambda m: [m.time]),
     Holding: (15, lambda m: [m.replica, [[log, head.sequence, head.hash] for log, head in m.heads]]),
+    WantHeads: (16, lambda m: [m.log, list(m.sequences)]),
+    Heads: (17, lambda m: [m.log, [list(item) for item in m.signed]]),
 }

@@ -11,10 +11,11 @@ from collections.abc import Iterable
 
 from crdtsync import limits
 from crdtsync.errors import BadSignature, Malformed, NotAMember, PeerError
-from crdtsync.ids import DataKeyId, Head, LogId, replica_of
+from crdtsync.ids import DataKeyId, Head, LogId, log_text, replica_of
 from crdtsync.replication import serving
 from crdtsync.replication.commit import Commit, signed_bytes
-from crdtsync.replication.effects import Store
+from crdtsync.replication.effects import NewBoot, Store
+from crdtsync.replication.forks import Forks
 from crdtsync.replication.frontier import NOTHING
 from crdtsync.replication.inbox import Waiting
 from crdtsync.replication.messages import Commits, Credit, Feed, Unfeed
@@ -26,8 +27,9 @@ from crdtsync.replication.stored import KeyObject
 class Receiving:
     """Commits on their way from peers into the store. One batch is being stored at a time."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, forks: Forks) -> None:
         self._core = core
+        self._forks = forks
         self._storing: list[Waiting] = []
         self.late: dict[LogId, int] = {}
         """Logs of removed replicas, and how many of their commits were set aside."""
@@ -81,6 +83,7 @@ class Receiving:
         if log in core.refused_logs():
             peer.counters.duplicates_in += len(segment)
             return
+        segment = [commit for commit in segment if core.counts(log, commit.header.sequence)]
         fresh = self._continuing(peer, log, segment)
         if not fresh:
             return
@@ -104,7 +107,7 @@ class Receiving:
                 raise Malformed("a commit without all of its content")
             if header.sequence <= tail.sequence:
                 if header.sequence == tail.sequence and commit.hash != tail.hash:
-                    self._freeze(log)
+                    self._parted(peer, log, tail)
                     return []
                 peer.counters.duplicates_in += 1
                 continue
@@ -113,7 +116,7 @@ class Receiving:
                 break
             if header.previous != tail.hash:
                 if self._authentic(log, segment[-1]):
-                    self._freeze(log)
+                    self._parted(peer, log, tail)
                     return []
                 raise BadSignature("a commit does not continue its log, and its signature does not verify")
             fresh.append(commit)
@@ -138,11 +141,32 @@ class Receiving:
         member = self._core.membership.state(commit.header.members).members.get(replica_of(log))
         return member is not None and self._core.verify(member.sig, signed_bytes(commit.hash), commit.signature)
 
-    def _freeze(self, log: LogId) -> None:
+    def _parted(self, peer: Peer, log: LogId, tail: Head) -> None:
+        """The peer's log is another one than ours at `tail`: see where they part (L3), from what is stored on."""
+        if self._core.inbox.waiting_of(log):
+            self.drop(log)
+        else:
+            self._forks.suspect(peer, log, tail.sequence)
+
+    def freeze(self) -> None:
+        """Membership shows where logs end (L3): nothing beyond that is taken, told or waited for any more."""
         core = self._core
-        core.frozen[log] = "two different commits claim one place in this log"
-        self.drop(log)
-        core.alarm("fork", "A log was written twice under one name; it is frozen where its copies part.")
+        for log, end in core.membership.state().frozen.items():
+            known = core.frozen.get(log)
+            if known is None or end < known:
+                self.drop(log)
+                core.frozen[log] = end
+                core.inbox.freeze(log, end)
+                core.stored.cut(log, end)
+                author = replica_of(log)
+                core.alarm(
+                    "fork",
+                    f"{core.name_of(author)} wrote a log twice under one name: what follows on commit "
+                    f"{end.sequence} of {log_text(log)} counts nowhere; look into that machine and close it.",
+                )
+                if log == core.log:
+                    core.log = None
+                    core.out.append(NewBoot("this replica's log was written twice under one name"))
 
     def admit(self, commit: Commit) -> bool:
         """Membership: the author was a member where it wrote, and was not removed, or wrote before the attested cut."""
@@ -182,11 +206,17 @@ class Receiving:
         """The batch is on disk, synced: now, and not before, others may hear of it (L1)."""
         core = self._core
         batch, self._storing = self._storing, []
-        for item in batch:
+        core.arrived += len(batch)
+        counted = [item for item in batch if core.counts(*item.commit.id)]
+        for item in counted:
             core.stored.advance(item.commit.header.log, item.commit.head)
+        for item in batch:
             self._settle(item)
-        keys = [key for item in batch for key in item.keys]
-        serving.push(core, [(item.commit, item.checked) for item in batch], keys)
+        keys = [key for item in counted for key in item.keys]
+        serving.push(core, [(item.commit, item.checked) for item in counted], keys)
+        for log in core.frozen.keys() & core.refused_logs():
+            if core.feeds.source(log) is not None:
+                self.drop(log)
         self.proceed()
         for peer in core.peers.values():
             self.grant(peer)
@@ -218,10 +248,10 @@ class Receiving:
         if link in core.peers:
             core.send(core.peers[link], Unfeed((log,)))
 
-    def check_heads(self, heads: Iterable[tuple[LogId, Head]]) -> None:
-        """Compare a peer's heads with ours: one sequence with two hashes is a fork (L3)."""
+    def check_heads(self, peer: Peer, heads: Iterable[tuple[LogId, Head]]) -> None:
+        """Compare a peer's heads with ours: one sequence with two hashes is a fork (L3), if the peer can show it."""
         core = self._core
         for log, head in heads:
             mine = core.stored.head(log)
-            if mine != NOTHING and mine.sequence == head.sequence and mine.hash != head.hash and log not in core.frozen:
-                self._freeze(log)
+            if mine != NOTHING and mine.sequence == head.sequence and mine.hash != head.hash:
+                self._forks.suspect(peer, log, head.sequence)

@@ -75,7 +75,7 @@ class Repair:
     def derived(self, event: Derived) -> None:
         """The view was derived; if it follows from all that is stored, remember what it sums up to."""
         self._waiting_keys = tuple(event.waiting)
-        if event.waiting or event.arrival != self._core.stored.commits():
+        if event.waiting or event.arrival != self._core.arrived:
             return
         self._digests[self._core.stored.digest()] = event.digest
         while len(self._digests) > limits.digests_remembered_max:

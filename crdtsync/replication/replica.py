@@ -11,9 +11,11 @@ from typing import Any
 
 from crdtsync import limits
 from crdtsync.errors import Malformed, NotAMember, PeerError, TooLarge
-from crdtsync.ids import Head, LogId, PracticeId, ReplicaId, base32
+from crdtsync.ids import Head, LogId, PracticeId, ReplicaId
 from crdtsync.replication import effects, events, meeting, messages, serving
 from crdtsync.replication.effects import Close, Effect, NewBoot, ReadKeys, StoreKeys
+from crdtsync.replication.fork_proof import ForkProof
+from crdtsync.replication.forks import Forks
 from crdtsync.replication.frontier import Frontier
 from crdtsync.replication.holdings import Holdings
 from crdtsync.replication.inbox import Inbox
@@ -44,8 +46,15 @@ class Replica:
         log: LogId | None = None,
     ) -> None:
         stored = Frontier(frontier)
-        self._core = Core(practice, replica, membership, verify, stored, Inbox(stored), log)
-        self._receiving = Receiving(self._core)
+        arrived = stored.commits()
+        frozen = dict(membership.state().frozen)
+        for forked, end in frozen.items():
+            stored.cut(forked, end)
+        self._core = Core(
+            practice, replica, membership, verify, stored, Inbox(stored, frozen), log, arrived=arrived, frozen=frozen
+        )
+        self._forks = Forks(self._core)
+        self._receiving = Receiving(self._core, self._forks)
         self._repair = Repair(self._core, self._receiving)
         self._holdings = Holdings(self._core)
         self._recovering: tuple[LogId, Head] | None = None
@@ -68,6 +77,11 @@ class Replica:
         return self._core.stored
 
     @property
+    def arrived(self) -> int:
+        """How many commits are on disk, also those that count nowhere."""
+        return self._core.arrived
+
+    @property
     def log(self) -> LogId | None:
         """The log that this replica writes."""
         return self._core.log
@@ -83,8 +97,8 @@ class Replica:
         return self._core.inbox
 
     @property
-    def frozen(self) -> Mapping[LogId, str]:
-        """Logs of which nothing more is taken, and why (L3)."""
+    def frozen(self) -> Mapping[LogId, Head]:
+        """Logs that were written twice under one name, and where they end for everybody (L3)."""
         return self._core.frozen
 
     @property
@@ -105,7 +119,7 @@ class Replica:
     @property
     def wakeup(self) -> float:
         """When the driver must come back with a `Tick` at the latest."""
-        due = min(self._repair.due, self._holdings.due)
+        due = min(self._repair.due, self._holdings.due, self._forks.due)
         for peer in self._core.peers.values():
             if peer.unsaid:
                 due = min(due, peer.told_at + limits.have_interval_s)
@@ -127,6 +141,10 @@ class Replica:
                     due[log] = head
         return due
 
+    def forks_due(self) -> list[ForkProof]:
+        """Proofs of forks that were found here and stand in no membership record yet."""
+        return self._forks.proofs()
+
     # -- events ------------------------------------------------------------------------------------------------------
 
     def handle(self, now: float, event: events.Event) -> list[Effect]:
@@ -147,6 +165,8 @@ class Replica:
             else:
                 serving.tell(self._core, peer)
         self._holdings.pass_on()
+        for peer, error in self._forks.run():
+            self._give_up(peer, error)
         self._repair.run()
 
     def _link_up(self, event: events.LinkUp) -> None:
@@ -213,6 +233,7 @@ class Replica:
 
     def _unstall(self) -> None:
         """Membership has grown: what waited for it may go on, or turns out to be false."""
+        self._receiving.freeze()
         for peer, error in self._receiving.unstall():
             self._give_up(peer, error)
 
@@ -241,7 +262,7 @@ class Replica:
             raise TooLarge("the peer's frontier names more logs than a practice can have")
         if message.whole and peer.phase is Phase.TELLING:
             peer.phase = Phase.LIVE
-        self._receiving.check_heads(message.heads)
+        self._receiving.check_heads(peer, message.heads)
         self._check_own_log(peer)
         if peer.live:
             self._choose(list(peer.have) if message.whole else [log for log, _ in message.heads])
@@ -304,6 +325,12 @@ class Replica:
     def _holding(self, peer: Peer, message: messages.Holding) -> None:
         self._holdings.heads(message.replica, message.heads, peer)
 
+    def _want_heads(self, peer: Peer, message: messages.WantHeads) -> None:
+        self._forks.wanted(peer, message)
+
+    def _heads(self, peer: Peer, message: messages.Heads) -> None:
+        self._forks.shown(peer, message)
+
     def _ping(self, peer: Peer, message: messages.Ping) -> None:
         peer.received = max(peer.received, message.sent)
         self._receiving.grant(peer, step=1)
@@ -321,10 +348,12 @@ class Replica:
 
     def _wrote(self, event: events.Wrote) -> None:
         core = self._core
-        for commit in event.commits:
+        core.arrived += len(event.commits)
+        counted = [commit for commit in event.commits if core.counts(*commit.id)]
+        for commit in counted:
             core.stored.advance(commit.header.log, commit.head)
             core.inbox.written(commit)
-        serving.push(core, [(commit, True) for commit in event.commits], event.keys)
+        serving.push(core, [(commit, True) for commit in counted], event.keys)
         self._receiving.proceed()
 
     def _boot_opened(self, event: events.BootOpened) -> None:
@@ -350,6 +379,12 @@ class Replica:
         if peer is not None and event.keys:
             self._core.send(peer, messages.Keys(tuple(event.keys)))
 
+    def _headers_read(self, event: events.HeadersRead) -> None:
+        try:
+            self._forks.read(event)
+        except PeerError as error:
+            self._give_up(self._core.peers[event.link], error)
+
     def _keys_stored(self, _: events.KeysStored) -> None:
         """Deriving what waited for them is the driver's next step."""
 
@@ -358,8 +393,7 @@ class Replica:
 
     def describe(self, replica: ReplicaId) -> str:
         """A replica's name in the membership, or its id where the name is not known."""
-        member = self._core.membership.state().members.get(replica)
-        return base32(replica) if member is None else member.name
+        return self._core.name_of(replica)
 
 
 _HANDLERS: dict[type, Callable[[Replica, Any], None]] = {
@@ -373,6 +407,7 @@ _HANDLERS: dict[type, Callable[[Replica, Any], None]] = {
     events.FeedsRead: Replica._feeds_read,
     events.BacklogRead: Replica._backlog_read,
     events.KeysRead: Replica._keys_read,
+    events.HeadersRead: Replica._headers_read,
     events.KeysStored: Replica._keys_stored,
     events.Derived: Replica._derived,
     events.Tick: Replica._tick,
@@ -393,4 +428,6 @@ _MESSAGES: dict[type, Callable[[Replica, Peer, Any], None]] = {
     messages.Ping: Replica._ping,
     messages.Pong: Replica._pong,
     messages.Holding: Replica._holding,
+    messages.WantHeads: Replica._want_heads,
+    messages.Heads: Replica._heads,
 }

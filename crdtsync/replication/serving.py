@@ -51,7 +51,7 @@ def feeds_read(core: Core, event: FeedsRead) -> None:
     run = []
     for item in event.commits:
         header = item.commit.header
-        if peer.feeds.get(header.log) == header.sequence:
+        if peer.feeds.get(header.log) == header.sequence and core.counts(header.log, header.sequence):
             peer.feeds[header.log] += 1
             run.append((item.commit, item.checked))
     _send(core, peer, run, event.keys)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from crdtsync.ids import LogId, PracticeId, ReplicaId
+from crdtsync.ids import Head, LogId, PracticeId, ReplicaId, base32
 from crdtsync.replication import messages
 from crdtsync.replication.effects import Alarm, Effect, Send
 from crdtsync.replication.frontier import Frontier
@@ -31,8 +31,10 @@ class Core:
     log: LogId | None = None
     peers: dict[int, Peer] = field(default_factory=dict)
     feeds: Feeds = field(default_factory=Feeds)
-    frozen: dict[LogId, str] = field(default_factory=dict)
-    """Logs that have two hashes for one sequence somewhere: nothing more is taken of them (L3)."""
+    arrived: int = 0
+    """How many commits are on disk: more than `stored` sums up to where logs turned out to be forked."""
+    frozen: dict[LogId, Head] = field(default_factory=dict)
+    """Logs that have two hashes for one sequence somewhere, and where they end for everybody (L3)."""
     out: list[Effect] = field(default_factory=list)
     now: float = 0.0
 
@@ -42,14 +44,25 @@ class Core:
         peer.counters.bytes_out += len(data)
         self.out.append(Send(peer.link, data, urgent))
 
+    def name_of(self, replica: ReplicaId) -> str:
+        """A replica's name in the membership, or its id where the name is not known."""
+        member = self.membership.state().members.get(replica)
+        return base32(replica) if member is None else member.name
+
     def alarm(self, kind: str, text: str) -> None:
         """Tell people."""
         self.out.append(Alarm(kind, text))
 
     def refused_logs(self) -> frozenset[LogId]:
-        """Logs that are taken from nobody: our own, and frozen ones."""
+        """Logs that are taken from nobody: our own, and frozen ones that are here up to their end."""
         own = () if self.log is None else (self.log,)
-        return frozenset((*own, *self.frozen))
+        ended = [log for log, end in self.frozen.items() if self.inbox.tail(log).sequence >= end.sequence]
+        return frozenset((*own, *ended))
+
+    def counts(self, log: LogId, sequence: int) -> bool:
+        """Whether a commit stands before the end of its log, if that has one (L3)."""
+        end = self.frozen.get(log)
+        return end is None or sequence <= end.sequence
 
     def live_peers(self) -> list[Peer]:
         """Peers with whom feeds may run."""

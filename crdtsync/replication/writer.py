@@ -57,6 +57,15 @@ class LogWriter:
         if log != self.log:
             self._moved[log] = head
 
+    def forget_beyond(self, log: LogId, end: Head) -> None:
+        """`log` ends at `end` for everybody (L3): nothing behind it is named."""
+        moved = self._moved.get(log)
+        if moved is not None and moved.sequence > end.sequence:
+            if end.sequence:
+                self._moved[log] = end
+            else:
+                del self._moved[log]
+
     def draft(self) -> Draft:
         """Begin the next commits. Nothing of it counts before `accept`; a draft that fails is simply dropped."""
         return Draft(self, self._dependencies())

@@ -26,6 +26,9 @@ def care(node: Node) -> None:
     due = node.replica.attests_due()
     if due and not _publish(node, members.attesting(host, membership.place(host.replica), due)):
         return
+    for proof in node.replica.forks_due():
+        if not _publish(node, members.forking(host, membership.place(host.replica), proof)):
+            return
     if membership.state().sealing_epoch() is None:
         _publish(node, members.opening_epoch(host, membership.place(host.replica), membership.state()))
 

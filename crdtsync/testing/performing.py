@@ -98,6 +98,15 @@ def _read_keys(node: Node, effect: effects.ReadKeys) -> bool:
     return True
 
 
+def _read_headers(node: Node, effect: effects.ReadHeaders) -> bool:
+    def job() -> None:
+        signed = node.host.engine.read_headers(effect.log, effect.sequences)
+        node.handle(events.HeadersRead(effect.link, effect.log, signed, effect.asked))
+
+    node.queue(node.machine.read_s, job)
+    return True
+
+
 def _members_changed(node: Node, effect: effects.MembersChanged) -> bool:
     del effect
 
@@ -147,6 +156,7 @@ PERFORM: Final[Mapping[type, Callable[[Node, Any], bool]]] = {
     effects.ReadFeeds: _read_feeds,
     effects.ReadBacklog: _read_backlog,
     effects.ReadKeys: _read_keys,
+    effects.ReadHeaders: _read_headers,
     effects.MembersChanged: _members_changed,
     effects.NewBoot: _new_boot,
     effects.Rederive: _rederive,

@@ -6,10 +6,11 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from crdtsync.ids import DataKeyId, EpochId, Head, LogId, MemberHash, PracticeId
-from crdtsync.replication import effects, events, messages
+from crdtsync.ids import CommitId, DataKeyId, EpochId, Head, LogId, MemberHash, PracticeId
+from crdtsync.replication import effects, events, membership, messages
 from crdtsync.replication.commit import Commit, Header, PartRef, encode_header, header_hash, part_hash, signed_bytes
 from crdtsync.replication.frontier import NOTHING
+from crdtsync.replication.member_codec import decode_record
 from crdtsync.replication.replica import Replica
 from crdtsync.replication.stored import KeyObject, StoredCommit, key_object
 from tests.replication import people
@@ -148,6 +149,14 @@ class Site:
         )
         self.said(link)
 
+    def witness(self) -> int:
+        """Write down the forks that were proved here; how many that are."""
+        proofs = self.core.forks_due()
+        for proof in proofs:
+            data = membership.fork(people.signer(self.name), self.book.at(self.name), proof)
+            self.handle(events.MembersStored([(decode_record(data).hash, data)]))
+        return len(proofs)
+
     # -- effects ---------------------------------------------------------------------------------------------------
 
     def work(self) -> None:
@@ -184,6 +193,11 @@ class Site:
             self.handle(events.BacklogRead(effect.link, len(found), sum(item.commit.size for item in found)))
         elif isinstance(effect, effects.ReadKeys):
             self.handle(events.KeysRead(effect.link, [self.keys[key] for key in effect.ids if key in self.keys]))
+        elif isinstance(effect, effects.ReadHeaders):
+            here = {item.commit.id: item.commit for item in self.disk}
+            those = [here[at] for n in effect.sequences if (at := CommitId(effect.log, n)) in here]
+            signed = [(commit.header_bytes, commit.signature) for commit in those]
+            self.handle(events.HeadersRead(effect.link, effect.log, signed, effect.asked))
 
     def _append(self, commits: Sequence[tuple[Commit, bool]]) -> None:
         for commit, checked in commits:

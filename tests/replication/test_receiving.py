@@ -135,57 +135,6 @@ def test_a_log_of_nobody() -> None:
     assert refused(b, nobody.commit()).startswith("BadSignature")
 
 
-# -- forks (L3) -------------------------------------------------------------------------------------------------------
-
-
-def fork() -> tuple[Site, Author, Author]:
-    """A site that has the first commit of a log that goes on in two ways."""
-    a, b = sites("a", "b")
-    first = a.author.commit()
-    other = Author("a", a.book.practice, a.book.heads, commits=[first])
-    a.author.commit(size=40)
-    other.commit(size=41)
-    offered(b, a.author)
-    b.hear(1, commits(first))
-    return b, a.author, other
-
-
-def test_two_signed_commits_for_one_place_freeze_the_log() -> None:
-    b, one, other = fork()
-    b.hear(1, commits(one.commits[1]))
-    b.hear(1, commits(other.commits[1]))
-    assert list(b.core.frozen) == [one.log]
-    assert b.alarms() == ["fork"]
-    assert b.core.stored.head(one.log) == one.head, "what was stored stays, nothing more is taken"
-    third = one.commit()
-    b.hear(1, commits(third))
-    assert b.core.stored.sequence(one.log) == 2
-    assert b.closed == {}, "whoever passes a fork on is not to blame"
-
-
-def test_a_branch_that_goes_on_from_another_head() -> None:
-    b, one, other = fork()
-    b.hear(1, commits(one.commits[1]))
-    b.hear(1, commits(other.commit()))
-    assert list(b.core.frozen) == [one.log]
-
-
-def test_a_frontier_with_another_hash() -> None:
-    b, one, other = fork()
-    b.hear(1, commits(one.commits[1]))
-    b.hear(1, messages.Have(((one.log, other.head),), False))
-    assert list(b.core.frozen) == [one.log]
-    assert b.alarms() == ["fork"]
-
-
-def test_the_other_logs_flow_on() -> None:
-    b, one, other = fork()
-    b.hear(1, commits(one.commits[1]), commits(other.commits[1]))
-    sheet = Author("a", b.book.practice, b.book.heads, boot=2)
-    b.hear(1, commits(*sheet.run(2)))
-    assert b.core.stored.sequence(sheet.log) == 2
-
-
 # -- members that were removed ----------------------------------------------------------------------------------------
 
 
