@@ -22,6 +22,7 @@ from crdtsync.errors import CrdtSyncError, DamagedFile, EnvironmentFailure, Refu
 from crdtsync.host import Host
 from crdtsync.ids import CommitId, LogId, MemberHash, ReplicaId
 from crdtsync.replication import effects, events
+from crdtsync.replication.member_state import Member
 from crdtsync.replication.replica import Replica
 from crdtsync.storage.worker import StoreThread
 
@@ -122,6 +123,8 @@ class Driver:
         self._awaited: set[_Awaited] = set()
         self._write_queued = False
         self._deriving = False
+        self.stuck = ""
+        """Why the view cannot go on although the log does; empty as long as it can."""
         self._earlier = Signal()
         self._sleeping_until = 0.0
 
@@ -136,6 +139,7 @@ class Driver:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._tick)
+                tasks.start_soon(self._look_over)
                 self.derive_soon()
                 await self._work_off()
                 tasks.cancel_scope.cancel()
@@ -193,6 +197,27 @@ class Driver:
                 await self._earlier.wait()
                 continue
             self.handle(events.Tick())
+
+    async def _look_over(self) -> None:
+        """Look over view and log, a page at a time, whenever nothing else has been asked of the disk for a moment."""
+        while True:
+            seen = self._work.count
+            with anyio.move_on_after(limits.inspect_idle_s):
+                await self._work.beyond(seen)
+                continue
+            self._queue(self._inspect)
+            await anyio.sleep(limits.inspect_interval_s)
+
+    async def _inspect(self) -> None:
+        members = self.replica.membership.state().members
+
+        def look(host: Host) -> tuple[DeriveResult, Sequence[CommitId]]:
+            return host.engine.inspect(host.now_ms(), _keys_of(members)), host.engine.upkeep.rotten
+
+        result, rotten = await self.thread.run(look)
+        self._derived(result)
+        if rotten:
+            self.handle(events.RotFound(rotten))
 
     def _queue(self, job: Job) -> None:
         if self.failure is not None:
@@ -351,6 +376,7 @@ class Driver:
 
     def _derived(self, result: DeriveResult) -> None:
         self.view_arrival = result.arrival
+        self.stuck = result.stuck
         if not result.done:
             self.derive_soon()
         for text in result.alarms:
@@ -435,6 +461,37 @@ class Driver:
 
         self._queue(job)
 
+    def _read_sums(self, effect: effects.ReadSums) -> None:
+        async def job() -> None:
+            arrival, sums = await self.thread.run(lambda host: host.engine.sums(effect.paths))
+            self.handle(events.SumsRead(effect.link, arrival, sums, effect.asked))
+
+        self._queue(job)
+
+    def _read_again(self, effect: effects.ReadAgain) -> None:
+        async def job() -> None:
+            commits = await self.thread.run(lambda host: host.engine.read_again(effect.log, effect.sequences))
+            self.handle(events.AgainRead(effect.link, commits))
+
+        self._queue(job)
+
+    def _mend(self, effect: effects.Mend) -> None:
+        members = self.replica.membership.state().members
+
+        async def job() -> None:
+            mended = await self.thread.run(lambda host: host.engine.upkeep.mend(effect.commits, _keys_of(members)))
+            if mended:
+                self.handle(events.Mended(mended))
+                self.derive_soon()
+
+        self._queue(job)
+
+    def _repair_records(self, effect: effects.RepairRecords) -> None:
+        async def job() -> None:
+            self._derived(await self.thread.run(lambda host: host.engine.repair(effect.records, host.now_ms())))
+
+        self._queue(job)
+
     def _members_changed(self, effect: effects.MembersChanged) -> None:
         del effect
         state = self.replica.membership.state()
@@ -472,6 +529,10 @@ class Driver:
             self.on_notice(notice)
 
 
+def _keys_of(members: Mapping[ReplicaId, Member]) -> Callable[[ReplicaId], bytes | None]:
+    return lambda replica: members[replica].sig if replica in members else None
+
+
 _PERFORM: Mapping[type, Callable[[Driver, Any], None]] = {
     effects.Send: Driver._send,
     effects.Close: Driver._close,
@@ -482,6 +543,10 @@ _PERFORM: Mapping[type, Callable[[Driver, Any], None]] = {
     effects.ReadBacklog: Driver._read_backlog,
     effects.ReadKeys: Driver._read_keys,
     effects.ReadHeaders: Driver._read_headers,
+    effects.ReadSums: Driver._read_sums,
+    effects.ReadAgain: Driver._read_again,
+    effects.Mend: Driver._mend,
+    effects.RepairRecords: Driver._repair_records,
     effects.MembersChanged: Driver._members_changed,
     effects.NewBoot: Driver._new_boot,
     effects.Rederive: Driver._rederive,

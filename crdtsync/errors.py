@@ -18,6 +18,7 @@
     └── RefusedError            a rule of the practice or of this replica says no
         ├── WrongPassphrase     the key file does not open
         ├── DamagedFile         a file of the replica is not what was written
+        ├── RottenCommit        a stored commit is not what was written: it is fetched again from another site
         ├── AlreadyOpen         another process writes this folder
         ├── InvitationRefused   a code that is unknown, used, expired or void
         ├── Undecided           one value is needed, and people have not decided between several
@@ -100,6 +101,19 @@ class WrongPassphrase(RefusedError):
 
 class DamagedFile(RefusedError):
     """A file of the replica is not what was written there."""
+
+
+class RottenCommit(RefusedError):
+    """The bytes of a stored commit are not those that were written; the chain over the log tells."""
+
+    def __init__(self, arrival: int, log: bytes, sequence: int) -> None:
+        super().__init__(
+            f"log.db: the commit at arrival {arrival} is not what was written; it is fetched again from another site, "
+            "as soon as one that has it is linked"
+        )
+        self.arrival = arrival
+        self.log = log
+        self.sequence = sequence
 
 
 class AlreadyOpen(RefusedError):

@@ -194,6 +194,29 @@ fork_chain_max: Final = 32
 fork_patience_s: Final = 60.0
 """A peer that claims another commit than ours must show it within so long."""
 
+inspect_interval_s: Final = 1.0
+"""How often a site that has nothing else to do looks over a page of its own view and log (L5)."""
+inspect_idle_s: Final = 0.2
+"""So long nothing else must have been asked of the disk before it does."""
+inspected_documents_step: Final = 50
+"""Documents looked over at a time: some milliseconds."""
+inspected_commits_step: Final = 50
+"""Commits looked over at a time, signatures included: some milliseconds."""
+rotten_commits_max: Final = 1_000
+"""Commits that are known to be rotten and are asked for again, at a time."""
+commits_again_max: Final = 64
+"""Commits that are asked for again in one message."""
+narrowing_interval_s: Final = 30.0
+"""How often a difference between two sites' records is looked into, and how long that may take."""
+sums_records_max: Final = 64
+"""Records that are told one by one when a difference is narrowed down; more are told as sums over parts."""
+narrowing_depth_max: Final = 16
+"""Halvings by sixteen while a difference is narrowed down: more than any practice has records for."""
+narrowing_parts_max: Final = 8
+"""Parts that are looked into at a time, of those that differ."""
+repaired_records_max: Final = 256
+"""Records derived anew in one go; when more differ, all are."""
+
 # --- import ---------------------------------------------------------------------------------------------------------
 import_file_bytes_max: Final = 512 * 1024 * 1024
 """A bundle after inflating; reading stops there."""

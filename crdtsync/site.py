@@ -25,7 +25,7 @@ from crdtsync import folder, founding, members
 from crdtsync.changes import Change, Cursor
 from crdtsync.documents import Record
 from crdtsync.driver import Driver
-from crdtsync.errors import UsageError
+from crdtsync.errors import DamagedFile, UsageError
 from crdtsync.host import Host
 from crdtsync.ids import CommitId, RecordId
 from crdtsync.opened import Opened
@@ -179,6 +179,8 @@ class Site(Opened):
         goal = self.driver.replica.arrived
         while self.driver.view_arrival < goal:
             self.driver.check()
+            if self.driver.stuck:
+                raise DamagedFile(self.driver.stuck)
             await self.driver.changed.wait()
 
     @overload

@@ -10,9 +10,9 @@ from crdtsync import errors
 
 PUBLIC = [
     "AddressInUse", "AlreadyOpen", "BadSignature", "BadValue", "CrdtSyncError", "DamagedFile", "EnvironmentFailure",
-    "InvitationRefused", "Malformed", "NotAMember", "NotFound", "PeerError", "Poisoned", "RefusedError", "SealBroken",
-    "Site", "StorageFailure", "TooLarge", "Undecided", "UnknownField", "UnknownKind", "Unreachable", "UsageError",
-    "WrongPassphrase",
+    "InvitationRefused", "Malformed", "NotAMember", "NotFound", "PeerError", "Poisoned", "RefusedError",
+    "RottenCommit", "SealBroken", "Site", "StorageFailure", "TooLarge", "Undecided", "UnknownField", "UnknownKind",
+    "Unreachable", "UsageError", "WrongPassphrase",
 ]  # fmt: skip
 
 

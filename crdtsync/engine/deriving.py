@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 
 from crdtsync import limits
 from crdtsync.engine.derive import Deriver
 from crdtsync.engine.marks import Marks
 from crdtsync.engine.parts import Parts
-from crdtsync.engine.replay import replay_keys
+from crdtsync.engine.replay import replay_keys, replay_records
 from crdtsync.engine.shelf import Shelf
 from crdtsync.engine.values import Held
 from crdtsync.engine.view import View
@@ -98,6 +98,22 @@ class Deriving:
             lacking = [what for what in self._deriver.touched(stored) if self.marks.is_held(log, what, arrival)]
             records = tuple(dict.fromkeys(what.rpartition("/")[2] for what in lacking))
             yield Held(stored.commit.id, records, "it cannot be applied; enter what is missing anew")
+
+    def anew(self, records: Collection[tuple[str, RecordId]], *, tampered: bool) -> None:
+        """Derive these records again from the log.
+
+        `tampered` tells that what is kept of them was changed from outside: then the digest, which is kept apart, says
+        what they were, and is not brought up to date by what they pretend to be.
+        """
+
+        def run() -> None:
+            totals = self.view.totals
+            replay_records(self._store, self._parts, self.marks, self.view, records, self._alarm)
+            if tampered:
+                self.view.totals = totals
+
+        self._transaction(run, self.view.head, keep=False)
+        self.shelf.clear()
 
     def waiting(self, parts_max: int) -> bool:
         """Derive waiting parts that can be read now, whole subjects at a time, until about `parts_max` are done.

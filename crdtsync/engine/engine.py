@@ -14,13 +14,15 @@ from __future__ import annotations
 import gc
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 
 from crdtsync import limits
 from crdtsync.engine.deriving import Deriving
 from crdtsync.engine.own_log import OwnLog
 from crdtsync.engine.parts import Parts
+from crdtsync.engine.sums import sums
+from crdtsync.engine.upkeep import Upkeep
 from crdtsync.engine.values import (
     DeriveResult,
     EngineStatus,
@@ -32,7 +34,7 @@ from crdtsync.engine.values import (
 )
 from crdtsync.engine.verify import KeysOf, Progress, Verifier
 from crdtsync.engine.write import Scribe, Sealing
-from crdtsync.errors import EnvironmentFailure, RefusedError
+from crdtsync.errors import EnvironmentFailure, RefusedError, RottenCommit
 from crdtsync.ids import (
     BootId,
     DataKeyId,
@@ -44,6 +46,7 @@ from crdtsync.ids import (
     ReplicaId,
 )
 from crdtsync.replication.commit import Commit
+from crdtsync.replication.messages import Path, Sums
 from crdtsync.replication.stored import KeyObject, LogHead, StoredCommit
 from crdtsync.replication.writer import LogWriter
 from crdtsync.sealing.base import Sealer
@@ -71,6 +74,8 @@ class Engine:
         self._now_ms = 0
         self._retry = True
         self._epochs = 0
+        self.upkeep = Upkeep(store, sealer, self._deriving, self._alarm)
+        self._stuck: RottenCommit | None = None
 
     # -- boots (L4) ---------------------------------------------------------------------------------------------------
 
@@ -201,13 +206,16 @@ class Engine:
     def rebuild(self, now_ms: int, progress: Progress | None = None) -> tuple[str, int]:
         """Empty the view and derive everything again; digest and records are as before (L8).
 
-        `progress` is told how many of the log's commits are done. A crash in between leaves a view that is behind.
+        Raises RottenCommit, and leaves the view as it is, while the log is not whole. `progress` is told how many of
+        the log's commits are done. A crash in between leaves a view that is behind.
         """
         self._now_ms = now_ms
+        self._check_whole()
         self._deriving.reset()
+        self.upkeep.restart()
         self._drop_tail()
         while self._derived != self._log_head:
-            self._derive(limits.batch_commits_max)
+            self._derive_more()
             if progress is not None:
                 progress(self._derived.arrival, self._log_head.arrival)
         self._retry = True
@@ -215,12 +223,23 @@ class Engine:
             self._derive_waiting(limits.batch_commits_max)
         return self.digest()
 
+    def _check_whole(self) -> None:
+        """Nothing is derived from the beginning while the log has a hole."""
+        at = 0
+        while at < self._log_head.arrival:
+            sound, rotten = self._store.check_log(at, limits.batch_commits_max)
+            if rotten:
+                self.upkeep.note(rotten)
+                raise rotten[0]
+            at = sound[-1].arrival
+
     @property
     def _derived(self) -> LogHead:
         return self._deriving.view.head
 
     def _derive(self, commits_max: int) -> None:
         self._deriving.refresh()
+        self._stuck = None
         batch = self._next(commits_max)
         if not batch:
             return
@@ -234,7 +253,13 @@ class Engine:
     def _derive_pending(self) -> None:
         self._deriving.refresh()
         while self._derived != self._log_head:
-            self._derive(limits.batch_commits_max)
+            self._derive_more()
+
+    def _derive_more(self) -> None:
+        """The next batch. Raises RottenCommit when the view cannot go on for one."""
+        self._derive(limits.batch_commits_max)
+        if self._stuck is not None:
+            raise self._stuck
 
     def _next(self, commits_max: int) -> Sequence[StoredCommit]:
         after = self._derived.arrival
@@ -243,7 +268,12 @@ class Engine:
         tail = self._tail
         if tail and tail[0].arrival == after + 1:
             return list(islice(tail, max(commits_max, 1)))
-        return self._store.arrivals(after, commits_max, limits.in_flight_bytes_max)
+        try:
+            return self._store.arrivals(after, commits_max, limits.in_flight_bytes_max)
+        except RottenCommit as error:
+            self.upkeep.note([error])
+            self._stuck = error
+            return ()
 
     def _alarm(self, text: str) -> None:
         if len(self._alarms) < limits.alarms_kept_max:
@@ -254,13 +284,14 @@ class Engine:
         changed, view.changed = view.changed, []
         alarms, self._alarms = self._alarms, []
         return DeriveResult(
-            done=self._derived == self._log_head and not self._may_go_on(),
+            done=(self._derived == self._log_head or self._stuck is not None) and not self._may_go_on(),
             arrival=view.head.arrival,
             digest=view.digest,
             records=view.records,
             changed=list(dict.fromkeys(changed)),
             waiting=list(self._deriving.marks.waiting),
             alarms=alarms,
+            stuck="" if self._stuck is None else str(self._stuck),
         )
 
     # -- writing ------------------------------------------------------------------------------------------------------
@@ -327,8 +358,19 @@ class Engine:
     def read_feeds(
         self, cursors: Mapping[LogId, int], commits_max: int, bytes_max: int
     ) -> tuple[list[StoredCommit], list[KeyObject]]:
-        """Commits of these logs in order of arrival, and the key objects that they introduce."""
-        commits = self._store.feeds(cursors, commits_max, bytes_max)
+        """Commits of these logs in order of arrival, and the key objects that they introduce.
+
+        A log whose next commit is rotten here is left out, until that is mended.
+        """
+        left = dict(cursors)
+        commits: list[StoredCommit] = []
+        while left and not commits:
+            try:
+                commits = self._store.feeds(left, commits_max, bytes_max)
+                break
+            except RottenCommit as error:
+                self.upkeep.note([error])
+                left.pop(LogId(error.log), None)
         return commits, self._parts.introduced(ref for stored in commits for ref in stored.commit.header.parts)
 
     def read_backlog(self, cursors: Mapping[LogId, int]) -> tuple[int, int]:
@@ -341,8 +383,45 @@ class Engine:
 
     def read_headers(self, log: LogId, sequences: Sequence[int]) -> list[tuple[bytes, bytes]]:
         """Header and signature of those of the named commits that are here, in the order asked for."""
-        found = (self._store.commit(log, sequence) for sequence in sequences)
-        return [(stored.commit.header_bytes, stored.commit.signature) for stored in found if stored is not None]
+        return [(commit.header_bytes, commit.signature) for commit in self.read_again(log, sequences)]
+
+    def read_again(self, log: LogId, sequences: Sequence[int]) -> list[Commit]:
+        """Those of the named commits that are here and sound, in the order asked for."""
+        found = []
+        for sequence in sequences:
+            try:
+                stored = self._store.commit(log, sequence)
+            except RottenCommit as error:
+                self.upkeep.note([error])
+                continue
+            if stored is not None:
+                found.append(stored.commit)
+        return found
+
+    # -- looking over what is kept (L5) -------------------------------------------------------------------------------
+
+    def inspect(self, now_ms: int, keys_of: KeysOf) -> DeriveResult:
+        """Look over the next page of view or log, and mend what can be mended from here; `upkeep` knows what is rotten.
+
+        `keys_of` gives the signing key of a replica.
+        """
+        self._now_ms = now_ms
+        self._deriving.refresh()
+        if self.upkeep.inspect(keys_of):
+            with suppress(RottenCommit):
+                self.rebuild(now_ms)
+        return self._result()
+
+    def repair(self, records: Sequence[tuple[str, RecordId]], now_ms: int) -> DeriveResult:
+        """Derive these records again from the own log, since a peer's differ: never from what the peer has."""
+        self._now_ms = now_ms
+        self._derive_pending()
+        self.upkeep.repair(records)
+        return self._result()
+
+    def sums(self, paths: Sequence[Path]) -> tuple[int, list[tuple[Path, Sums]]]:
+        """How far the view is derived, and what parts of it sum up to."""
+        return self._derived.arrival, sums(self._store, paths)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 

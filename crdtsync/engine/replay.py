@@ -80,8 +80,22 @@ def replay_keys(
     Earlier parts of these subjects came to be readable after later ones were derived; a document must take the changes
     of a log in their order, so it is built again from the beginning.
     """
+    replay_records(store, parts, marks, view, _records_of(store, parts, keys, view.head.arrival), alarm)
+
+
+def replay_records(
+    store: Store,
+    parts: Parts,
+    marks: Marks,
+    view: View,
+    records: Collection[tuple[str, RecordId]],
+    alarm: Callable[[str], None],
+) -> None:
+    """Derive these records again from the beginning of the log, into the open transaction.
+
+    Raises RottenCommit when a stored commit is not what was written: nothing is derived from half a log.
+    """
     upto = view.head.arrival
-    records = _records_of(store, parts, keys, upto)
 
     def from_nothing(kind: str, record: RecordId) -> StoredDocument | None:
         stored = store.document(kind, record)

@@ -59,7 +59,8 @@ class DeriveResult:
     """How far the view goes now. `done` tells that nothing is left to be derived with what is here.
 
     `digest` (32 bytes) and `records` sum up the view at `arrival` (L5). `changed`, `alarms` are what came since the
-    last result; `waiting` are the keys that parts wait for. An alarm is a sentence without content of records.
+    last result; `waiting` are the keys that parts wait for. `stuck` says why the view cannot go on although the log
+    does, else it is empty. An alarm is a sentence without content of records.
     """
 
     done: bool
@@ -69,6 +70,7 @@ class DeriveResult:
     changed: Sequence[tuple[str, RecordId]]
     waiting: Sequence[DataKeyId]
     alarms: Sequence[str]
+    stuck: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,8 +60,9 @@ class Verifier:
         state = self._store.view_state()
         self._passes = 1 + max(1, -(-state.records // limits.verified_documents_max))
         self._total = upto + (self._passes - 1) * state.head.arrival
-        self._log(upto)
-        self._view(state.head.arrival)
+        if self._sound(upto):
+            self._log(upto)
+            self._view(state.head.arrival)
         return VerifyResult(upto, state.records, self._problems)
 
     def _problem(self, text: str) -> None:
@@ -71,6 +72,16 @@ class Verifier:
     def _report(self, done: int) -> None:
         if self._progress is not None:
             self._progress(min(done, self._total), self._total)
+
+    def _sound(self, upto: int) -> bool:
+        """Whether every stored commit is what was written: of a log with holes nothing else can be told."""
+        at = 0
+        while at < upto:
+            sound, rotten = self._store.check_log(at, limits.batch_commits_max)
+            for error in rotten:
+                self._problem(str(error))
+            at = max([at + 1, *(stored.arrival for stored in sound), *(error.arrival for error in rotten)])
+        return not self._problems
 
     # -- the log ------------------------------------------------------------------------------------------------------
 

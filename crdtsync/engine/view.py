@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import crdtsync.practice  # noqa: F401  # declares the built-in kinds
@@ -27,6 +27,8 @@ class View:
         self._declared = 0
         self._detected: dict[str, int] = {}
         self.changed: list[tuple[str, RecordId]] = []
+        self.watch: Callable[[tuple[str, RecordId], bytes, bytes], None] | None = None
+        """Told of every record that is written: its fingerprint before (b"" when it is new) and now."""
         self.declare()
         self.load()
 
@@ -67,11 +69,22 @@ class View:
             digest += int.from_bytes(each.fingerprint, "big") - int.from_bytes(before, "big")
             if not before:
                 self.records += 1
+            if self.watch is not None:
+                self.watch((each.kind, each.record), before, each.fingerprint)
             if change.row is None and each.kind not in self._bare and model_of(each.kind) is None:
                 self._note_bare(each.kind)
         self._digest = digest % _MODULUS
         self._store.write_view(changes)
         self.changed.extend([(each.kind, each.record) for each in found])
+
+    @property
+    def totals(self) -> tuple[bytes, int]:
+        """Digest and number of records."""
+        return self.digest, self.records
+
+    @totals.setter
+    def totals(self, totals: tuple[bytes, int]) -> None:
+        self._digest, self.records = int.from_bytes(totals[0], "big"), totals[1]
 
     def commit(self, head: LogHead) -> None:
         """End the transaction: the view is now derived up to `head`."""

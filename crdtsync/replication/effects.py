@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from crdtsync.ids import DataKeyId, LogId, MemberHash, ReplicaId
+from crdtsync.ids import DataKeyId, LogId, MemberHash, RecordId, ReplicaId
 from crdtsync.replication.commit import Commit
 from crdtsync.replication.stored import KeyObject
 
@@ -93,6 +93,39 @@ class ReadHeaders:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadSums:
+    """The driver must sum up the view at the end of these ways and answer `SumsRead`, `asked` as it is here (L5)."""
+
+    link: int
+    paths: Sequence[tuple[int, ...]]
+    asked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAgain:
+    """The driver must look up these commits of a log and answer `AgainRead`."""
+
+    link: int
+    log: LogId
+    sequences: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Mend:
+    """The driver must put these commits in the place of rotten ones, as far as they are those that the own log names,
+    answer `Mended`, and derive what waited for them."""
+
+    commits: Sequence[Commit]
+
+
+@dataclass(frozen=True, slots=True)
+class RepairRecords:
+    """The driver must derive these records (kind and id) again from its own log, and the digest with them (L5)."""
+
+    records: Sequence[tuple[str, RecordId]]
+
+
+@dataclass(frozen=True, slots=True)
 class MembersChanged:
     """The driver must look at `Replica.membership` anew: who may connect, where to dial, which epochs there are."""
 
@@ -106,7 +139,7 @@ class NewBoot:
 
 @dataclass(frozen=True, slots=True)
 class Rederive:
-    """The driver must derive the view again from its own log: it differs from a peer's at equal frontiers (L5)."""
+    """The driver must derive the whole view again from its own log: too much of it differs from a peer's (L5)."""
 
     peer: ReplicaId
 
@@ -129,6 +162,10 @@ Effect = (
     | ReadBacklog
     | ReadKeys
     | ReadHeaders
+    | ReadSums
+    | ReadAgain
+    | Mend
+    | RepairRecords
     | MembersChanged
     | NewBoot
     | Rederive

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from crdtsync.ids import DataKeyId, LogId, MemberHash, ReplicaId
+from crdtsync.ids import CommitId, DataKeyId, LogId, MemberHash, ReplicaId
 from crdtsync.replication.commit import Commit
+from crdtsync.replication.messages import Path, Sums
 from crdtsync.replication.stored import KeyObject, StoredCommit
 
 
@@ -101,6 +102,38 @@ class HeadersRead:
 
 
 @dataclass(frozen=True, slots=True)
+class SumsRead:
+    """The answer to `ReadSums`: what the view, derived up to `arrival`, sums up to at the end of each way."""
+
+    link: int
+    arrival: int
+    sums: Sequence[tuple[Path, Sums]]
+    asked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AgainRead:
+    """The answer to `ReadAgain`: those of the asked commits that are here and sound."""
+
+    link: int
+    commits: Sequence[Commit]
+
+
+@dataclass(frozen=True, slots=True)
+class RotFound:
+    """These commits on our disk are not what was written any more."""
+
+    commits: Sequence[CommitId]
+
+
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """These commits are on disk again as they were written."""
+
+    commits: Sequence[CommitId]
+
+
+@dataclass(frozen=True, slots=True)
 class KeysStored:
     """Keys that a peer sent on request are on disk, synced."""
 
@@ -133,6 +166,10 @@ Event = (
     | BacklogRead
     | KeysRead
     | HeadersRead
+    | SumsRead
+    | AgainRead
+    | RotFound
+    | Mended
     | KeysStored
     | Derived
     | Tick

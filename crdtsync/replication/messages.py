@@ -18,6 +18,10 @@ later versions may say more.
    15 holding    a third replica, and heads that are durable there as far as the sender knows
    16 want-heads a log, sequences: show me the headers of these commits
    17 heads      a log, headers with their signatures, in order
+   18 want-sums  hash of a frontier, hash of membership heads, ways to parts of the records: what do these sum up to?
+   19 sums       the same two hashes, and per way: sums of its sixteen parts, or its records one by one
+   20 want-again a log, sequences: send me these commits again, mine are rotten
+   21 again      commits
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from crdtsync import limits
 from crdtsync.errors import Malformed
@@ -40,9 +44,10 @@ from crdtsync.ids import (
     LogId,
     MemberHash,
     PracticeId,
+    RecordId,
     ReplicaId,
 )
-from crdtsync.replication.codec import check_bytes, check_int, check_list, pack, unpack
+from crdtsync.replication.codec import check_bytes, check_int, check_list, check_text, pack, unpack
 from crdtsync.replication.commit import SIGNATURE_BYTES, Commit, commit_from_items, commit_items, log_head
 from crdtsync.replication.stored import KeyObject, key_from_items, key_items
 
@@ -196,6 +201,60 @@ class Heads:
     signed: tuple[tuple[bytes, bytes], ...]
 
 
+PARTS: Final = 16
+"""Into how many parts records are spread, at every step."""
+Path = tuple[int, ...]
+"""The way to a part of the records: at every step a number below `PARTS`."""
+
+
+class Print(NamedTuple):
+    """A record's fingerprint."""
+
+    kind: str
+    record: RecordId
+    fingerprint: bytes
+
+
+class Sums(NamedTuple):
+    """What a part of the records sums up to: number and sum of each of its parts, or its few records one by one."""
+
+    parts: tuple[tuple[int, bytes], ...]
+    records: tuple[Print, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WantSums:
+    """At this frontier and membership, what do the records at the end of these ways sum up to (L5)?"""
+
+    frontier: bytes
+    members: bytes
+    paths: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SumsOf:
+    """What they sum up to at the sender, as far as it stands at this frontier and membership."""
+
+    frontier: bytes
+    members: bytes
+    sums: tuple[tuple[Path, Sums], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WantAgain:
+    """Send me these commits of a log again: what is on my disk is not what was written."""
+
+    log: LogId
+    sequences: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Commits that were asked for again."""
+
+    commits: tuple[Commit, ...]
+
+
 Message = (
     Hello
     | Members
@@ -214,6 +273,10 @@ Message = (
     | Holding
     | WantHeads
     | Heads
+    | WantSums
+    | SumsOf
+    | WantAgain
+    | Again
 )
 
 
@@ -345,6 +408,69 @@ def _signed(item: Any) -> tuple[bytes, bytes]:
     return item[0], check_bytes(item[1], SIGNATURE_BYTES, "header signature")
 
 
+def _path(item: Any) -> Path:
+    return tuple(
+        check_int(step, 0, PARTS - 1, "step") for step in check_list(item, limits.narrowing_depth_max, "way to a part")
+    )
+
+
+def _want_sums(m: list[Any]) -> WantSums:
+    paths = check_list(m[3], limits.narrowing_parts_max, "wanted sums")
+    return WantSums(
+        check_bytes(m[1], HASH_BYTES, "sums frontier"),
+        check_bytes(m[2], HASH_BYTES, "sums members"),
+        tuple(_path(item) for item in paths),
+    )
+
+
+def _sums_of(m: list[Any]) -> SumsOf:
+    return SumsOf(
+        check_bytes(m[1], HASH_BYTES, "sums frontier"),
+        check_bytes(m[2], HASH_BYTES, "sums members"),
+        tuple(_sums(item) for item in check_list(m[3], limits.narrowing_parts_max, "sums")),
+    )
+
+
+def _sums(item: Any) -> tuple[Path, Sums]:
+    path, parts, records = _items(item, 3, "sums")
+    return _path(path), Sums(
+        tuple(_part(part) for part in check_list(parts, PARTS, "parts")),
+        tuple(_print(record) for record in check_list(records, limits.sums_records_max, "fingerprints")),
+    )
+
+
+def _part(item: Any) -> tuple[int, bytes]:
+    count, total = _items(item, 2, "part")
+    return check_int(count, 0, _COUNT_MAX, "part"), check_bytes(total, HASH_BYTES, "part")
+
+
+def _print(item: Any) -> Print:
+    kind, record, fingerprint = _items(item, 3, "fingerprint")
+    return Print(
+        check_text(kind, 64, "fingerprint kind"),
+        RecordId(check_text(record, 64, "fingerprint record")),
+        check_bytes(fingerprint, HASH_BYTES, "fingerprint"),
+    )
+
+
+def _items(item: Any, count: int, what: str) -> list[Any]:
+    if type(item) is not list or len(item) != count:
+        raise Malformed(f"{what}: not {count} items")
+    return item
+
+
+def _want_again(m: list[Any]) -> WantAgain:
+    sequences = check_list(m[2], limits.commits_again_max, "commits again")
+    return WantAgain(
+        LogId(check_bytes(m[1], LOG_ID_BYTES, "commits again")),
+        tuple(check_int(item, 1, _COUNT_MAX, "commit again") for item in sequences),
+    )
+
+
+def _again(m: list[Any]) -> Again:
+    return Again(tuple(commit_from_items(item) for item in check_list(m[1], limits.commits_again_max, "again")))
+
+
 def _digest(m: list[Any]) -> Digest:
     return Digest(
         check_bytes(m[1], HASH_BYTES, "digest frontier"),
@@ -371,6 +497,10 @@ _DECODERS: Final[dict[int, tuple[int, Callable[[list[Any]], Message]]]] = {
     15: (2, _holding),
     16: (2, _want_heads),
     17: (2, _heads),
+    18: (3, _want_sums),
+    19: (3, _sums_of),
+    20: (2, _want_again),
+    21: (1, _again),
 }
 
 _ENCODERS: Final[dict[type, tuple[int, Callable[[Any], list[Any]]]]] = {
@@ -391,4 +521,15 @@ _ENCODERS: Final[dict[type, tuple[int, Callable[[Any], list[Any]]]]] = {
     Holding: (15, lambda m: [m.replica, [[log, head.sequence, head.hash] for log, head in m.heads]]),
     WantHeads: (16, lambda m: [m.log, list(m.sequences)]),
     Heads: (17, lambda m: [m.log, [list(item) for item in m.signed]]),
+    WantSums: (18, lambda m: [m.frontier, m.members, [list(path) for path in m.paths]]),
+    SumsOf: (
+        19,
+        lambda m: [
+            m.frontier,
+            m.members,
+            [[list(path), [list(p) for p in sums.parts], [list(r) for r in sums.records]] for path, sums in m.sums],
+        ],
+    ),
+    WantAgain: (20, lambda m: [m.log, list(m.sequences)]),
+    Again: (21, lambda m: [[commit_items(item) for item in m.commits]]),
 }

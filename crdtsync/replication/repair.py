@@ -7,13 +7,17 @@ that is silent is asked whether it lives, and given up.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from crdtsync import limits
-from crdtsync.ids import DataKeyId
+from crdtsync.ids import CommitId, DataKeyId, LogId
 from crdtsync.replication import meeting, serving
-from crdtsync.replication.effects import Close, Rederive
+from crdtsync.replication.commit import Commit
+from crdtsync.replication.effects import Close, Mend
 from crdtsync.replication.events import Derived
 from crdtsync.replication.gossip import Turn
-from crdtsync.replication.messages import Credit, Digest, Feed, Ping, Unfeed, WantKeys, members_digest
+from crdtsync.replication.messages import Credit, Digest, Feed, Ping, Unfeed, WantAgain, WantKeys
+from crdtsync.replication.narrowing import Narrowing
 from crdtsync.replication.receiving import Receiving
 from crdtsync.replication.session import Peer, Phase
 from crdtsync.replication.state import Core
@@ -31,7 +35,7 @@ class Repair:
         self._digests: dict[bytes, bytes] = {}
         self._waiting_keys: tuple[DataKeyId, ...] = ()
         self._asked = 0
-        self._differing: dict[bytes, None] = {}
+        self.narrowing = Narrowing(core)
 
     @property
     def due(self) -> float:
@@ -52,6 +56,7 @@ class Repair:
         say(core, core.feeds.choose(core.now, orphans, live, core.inbox, core.refused_logs()))
         self._unblock()
         self._ask_for_keys()
+        self._ask_again()
 
     def _look_after(self, peer: Peer) -> None:
         core = self._core
@@ -66,11 +71,12 @@ class Repair:
         self._receiving.grant(peer, step=1)
         core.send(peer, Credit(peer.granted))
         core.send(peer, self._digest())
+        serving.resume(core, peer)
 
     def _digest(self) -> Digest:
         core = self._core
         frontier = core.stored.digest()
-        return Digest(frontier, members_digest(core.membership.heads), self._digests.get(frontier, _NO_DIGEST))
+        return Digest(frontier, core.members_digest(), self._digests.get(frontier, _NO_DIGEST))
 
     def derived(self, event: Derived) -> None:
         """The view was derived; if it follows from all that is stored, remember what it sums up to."""
@@ -95,13 +101,54 @@ class Repair:
 
     def _compare_content(self, peer: Peer, message: Digest) -> None:
         ours = self._digests.get(message.frontier, _NO_DIGEST)
-        if _NO_DIGEST in (ours, message.digest) or ours == message.digest or message.frontier in self._differing:
+        if _NO_DIGEST in (ours, message.digest):
             return
-        self._differing[message.frontier] = None
-        if len(self._differing) > limits.digests_remembered_max:
-            del self._differing[next(iter(self._differing))]
-        self._core.alarm("digest", "The records here differ from those of a peer that holds the same commits.")
-        self._core.out.append(Rederive(peer.replica))
+        if ours == message.digest:
+            self.narrowing.agreed()
+        else:
+            self.narrowing.begin(peer, message.frontier, message.members)
+
+    def rot_found(self, commits: Iterable[CommitId]) -> None:
+        """Our disk has changed these commits: ask for them again (L5)."""
+        core = self._core
+        fresh = [commit for commit in commits if commit not in core.rotten]
+        if not fresh:
+            return
+        if not core.rotten:
+            core.alarm(
+                "rot",
+                "Commits on this disk are not what was written any more; they are fetched again from other "
+                "sites. Have the disk looked at.",
+            )
+        for commit in fresh[: limits.rotten_commits_max - len(core.rotten)]:
+            core.rotten[commit] = None
+        self._ask_again()
+
+    def mended(self, commits: Iterable[CommitId]) -> None:
+        """These are what was written again."""
+        core = self._core
+        for commit in commits:
+            core.rotten.pop(commit, None)
+        if not core.rotten:
+            core.alarm("rot", "All commits that had changed on this disk were fetched again and are whole.")
+
+    def again(self, commits: Iterable[Commit]) -> None:
+        """A peer sends commits again; the store checks that they are those which its own log names."""
+        wanted = [commit for commit in commits if commit.id in self._core.rotten]
+        if wanted:
+            self._core.out.append(Mend(wanted))
+
+    def _ask_again(self) -> None:
+        core = self._core
+        by_log: dict[LogId, list[int]] = {}
+        for commit in core.rotten:
+            by_log.setdefault(commit.log, []).append(commit.sequence)
+        for log, sequences in by_log.items():
+            peers = [peer for peer in core.live_peers() if peer.have.sequence(log) >= min(sequences)]
+            if peers:
+                self._asked += 1
+                wanted = WantAgain(log, tuple(sorted(sequences)[: limits.commits_again_max]))
+                core.send(peers[self._asked % len(peers)], wanted, urgent=False)
 
     def _unblock(self) -> None:
         """A link whose whole credit waits here for commits that another link does not bring: let them go, and ask for

@@ -13,7 +13,7 @@ from crdtsync import limits
 from crdtsync.errors import Malformed, NotAMember, PeerError, TooLarge
 from crdtsync.ids import Head, LogId, PracticeId, ReplicaId
 from crdtsync.replication import effects, events, meeting, messages, serving
-from crdtsync.replication.effects import Close, Effect, NewBoot, ReadKeys, StoreKeys
+from crdtsync.replication.effects import Close, Effect, NewBoot, ReadAgain, ReadKeys, StoreKeys
 from crdtsync.replication.fork_proof import ForkProof
 from crdtsync.replication.forks import Forks
 from crdtsync.replication.frontier import Frontier
@@ -331,6 +331,18 @@ class Replica:
     def _heads(self, peer: Peer, message: messages.Heads) -> None:
         self._forks.shown(peer, message)
 
+    def _want_sums(self, peer: Peer, message: messages.WantSums) -> None:
+        self._repair.narrowing.wanted(peer, message)
+
+    def _sums_of(self, peer: Peer, message: messages.SumsOf) -> None:
+        self._repair.narrowing.shown(peer, message)
+
+    def _want_again(self, peer: Peer, message: messages.WantAgain) -> None:
+        self._core.out.append(ReadAgain(peer.link, message.log, message.sequences))
+
+    def _again(self, _: Peer, message: messages.Again) -> None:
+        self._repair.again(message.commits)
+
     def _ping(self, peer: Peer, message: messages.Ping) -> None:
         peer.received = max(peer.received, message.sent)
         self._receiving.grant(peer, step=1)
@@ -385,6 +397,18 @@ class Replica:
         except PeerError as error:
             self._give_up(self._core.peers[event.link], error)
 
+    def _sums_read(self, event: events.SumsRead) -> None:
+        self._repair.narrowing.read(event)
+
+    def _again_read(self, event: events.AgainRead) -> None:
+        serving.again_read(self._core, event)
+
+    def _rot_found(self, event: events.RotFound) -> None:
+        self._repair.rot_found(event.commits)
+
+    def _mended(self, event: events.Mended) -> None:
+        self._repair.mended(event.commits)
+
     def _keys_stored(self, _: events.KeysStored) -> None:
         """Deriving what waited for them is the driver's next step."""
 
@@ -408,6 +432,10 @@ _HANDLERS: dict[type, Callable[[Replica, Any], None]] = {
     events.BacklogRead: Replica._backlog_read,
     events.KeysRead: Replica._keys_read,
     events.HeadersRead: Replica._headers_read,
+    events.SumsRead: Replica._sums_read,
+    events.AgainRead: Replica._again_read,
+    events.RotFound: Replica._rot_found,
+    events.Mended: Replica._mended,
     events.KeysStored: Replica._keys_stored,
     events.Derived: Replica._derived,
     events.Tick: Replica._tick,
@@ -430,4 +458,8 @@ _MESSAGES: dict[type, Callable[[Replica, Peer, Any], None]] = {
     messages.Holding: Replica._holding,
     messages.WantHeads: Replica._want_heads,
     messages.Heads: Replica._heads,
+    messages.WantSums: Replica._want_sums,
+    messages.SumsOf: Replica._sums_of,
+    messages.WantAgain: Replica._want_again,
+    messages.Again: Replica._again,
 }

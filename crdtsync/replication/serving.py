@@ -10,8 +10,8 @@ from crdtsync import limits
 from crdtsync.ids import DataKeyId, Head, LogId, replica_of
 from crdtsync.replication.commit import Commit, signed_bytes
 from crdtsync.replication.effects import ReadBacklog, ReadFeeds
-from crdtsync.replication.events import BacklogRead, FeedsRead
-from crdtsync.replication.messages import Backlog, Commits, Feed, Have, Unfeed
+from crdtsync.replication.events import AgainRead, BacklogRead, FeedsRead
+from crdtsync.replication.messages import Again, Backlog, Commits, Feed, Have, Unfeed
 from crdtsync.replication.session import Peer, Phase
 from crdtsync.replication.state import Core
 from crdtsync.replication.stored import KeyObject
@@ -55,7 +55,28 @@ def feeds_read(core: Core, event: FeedsRead) -> None:
             peer.feeds[header.log] += 1
             run.append((item.commit, item.checked))
     _send(core, peer, run, event.keys)
-    _read_more(core, peer)
+    if event.commits:  # else what comes next is rotten here; `resume` looks again
+        _read_more(core, peer)
+
+
+def resume(core: Core, peer: Peer) -> None:
+    """Once in a while: go on where reading stopped for want of a sound commit."""
+    if peer.live:
+        _read_more(core, peer)
+
+
+def again_read(core: Core, event: AgainRead) -> None:
+    """Send commits once more to the one that asked, as many as fit a message."""
+    peer = core.peers.get(event.link)
+    run: list[Commit] = []
+    size = 0
+    for commit in event.commits:
+        size += commit.size
+        if run and size > limits.run_bytes_target:
+            break
+        run.append(commit)
+    if peer is not None and run:
+        core.send(peer, Again(tuple(run)), urgent=False)
 
 
 def credit(core: Core, peer: Peer, allowed: int) -> None:

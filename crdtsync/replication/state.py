@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from crdtsync.ids import Head, LogId, PracticeId, ReplicaId, base32
+from crdtsync.ids import CommitId, Head, LogId, PracticeId, ReplicaId, base32
 from crdtsync.replication import messages
 from crdtsync.replication.effects import Alarm, Effect, Send
 from crdtsync.replication.frontier import Frontier
@@ -35,6 +35,8 @@ class Core:
     """How many commits are on disk: more than `stored` sums up to where logs turned out to be forked."""
     frozen: dict[LogId, Head] = field(default_factory=dict)
     """Logs that have two hashes for one sequence somewhere, and where they end for everybody (L3)."""
+    rotten: dict[CommitId, None] = field(default_factory=dict)
+    """Commits on our disk that are not what was written any more: they are asked for again (L5)."""
     out: list[Effect] = field(default_factory=list)
     now: float = 0.0
 
@@ -48,6 +50,10 @@ class Core:
         """A replica's name in the membership, or its id where the name is not known."""
         member = self.membership.state().members.get(replica)
         return base32(replica) if member is None else member.name
+
+    def members_digest(self) -> bytes:
+        """A hash of the newest membership records that are here."""
+        return messages.members_digest(self.membership.heads)
 
     def alarm(self, kind: str, text: str) -> None:
         """Tell people."""

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from crdtsync.errors import RottenCommit
 from crdtsync.ids import DataKeyId, Head, LogId, MemberHash, RecordId
 from crdtsync.replication.commit import Commit
 from crdtsync.replication.stored import KeyObject, LogHead, StoredCommit
@@ -87,7 +88,12 @@ class ViewState:
 
 class Store(Protocol):
     """Durable state of one replica. Raises StorageFailure when the disk refuses; after that every call raises it (a
-    failed sync is never retried)."""
+    failed sync is never retried).
+
+    What is read of the log is checked against its chain. A commit that is not what was written is never given out:
+    lists end before it, and whoever asks for it first gets RottenCommit, until `mend` has put the right one in its
+    place.
+    """
 
     def close(self) -> None:
         """Give files and locks back. Idempotent."""
@@ -146,6 +152,13 @@ class Store(Protocol):
     def backlog(self, cursors: Mapping[LogId, int]) -> tuple[int, int]:
         """Number and bytes of the commits that `feeds` would give without limits."""
 
+    def check_log(self, after: int, commits_max: int) -> tuple[list[StoredCommit], list[RottenCommit]]:
+        """Go over the stored commits behind arrival `after`: those that are sound, and those that are not."""
+
+    def mend(self, arrival: int, commit: Commit) -> None:
+        """Put a commit's bytes in the place of rotten ones, synced. Raises BadSignature when it is not the commit that
+        the chain over the log names there, or lacks a part."""
+
     # -- the view: derived, one transaction per batch (L2, L8) ---------------------------------------------------------
 
     def declare_tables(self, tables: Sequence[TableSpec]) -> bool:
@@ -162,6 +175,9 @@ class Store(Protocol):
 
     def documents(self, kind: str | None, after: tuple[str, str], limit: int) -> list[StoredDocument]:
         """Documents in order of (kind, record), beginning behind `after`; `kind` None means all kinds."""
+
+    def shows(self, change: ViewChange) -> bool:
+        """Whether the view holds just this of a record: its row, words and conflicts, the times of these aside."""
 
     def begin_view(self) -> None:
         """Begin a transaction of the view. What is written is seen by this store's own reads at once."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from crdtsync.errors import UnknownField, UsageError
+from crdtsync.errors import BadSignature, RottenCommit, UnknownField, UsageError
 from crdtsync.ids import Head, LogId
-from crdtsync.replication.commit import NO_HASH, Commit
-from crdtsync.replication.stored import EMPTY_LOG, LogHead, StoredCommit
+from crdtsync.replication.commit import NO_HASH, Commit, part_hash
+from crdtsync.replication.stored import EMPTY_LOG, LogHead, StoredCommit, next_head
 from crdtsync.storage.base import StoredConflict, ViewChange, ViewState
 
 EMPTY_VIEW: Final = ViewState(EMPTY_LOG, bytes(32), 0)
@@ -65,6 +65,47 @@ def keep_detected(new: Sequence[StoredConflict], known: Mapping[str, int]) -> li
         )
         for conflict in new
     ]
+
+
+def seen_alike(one: ViewChange, other: ViewChange) -> bool:
+    """Whether two say the same of a record, but for when, and for the bytes of its document."""
+    return _seen(one) == _seen(other)
+
+
+def _seen(change: ViewChange) -> tuple[object, ...]:
+    document = change.document
+    conflicts = sorted((c.id, c.kind, c.record, c.severity, c.body) for c in change.conflicts)
+    row = None if change.row is None else {name: value for name, value in change.row.items() if value is not None}
+    return document.subject, document.fingerprint, document.damaged, row, change.words, conflicts
+
+
+def check_sound(before: LogHead, commit: Commit, chain: bytes) -> None:
+    """Refuse a commit that the chain over the log does not name behind `before`, or whose parts are not all its own.
+
+    A part that is not here (b"") is no rot. The signature is not looked at. Raises BadSignature.
+    """
+    if next_head(before, commit).chain != chain or len(commit.parts) != len(commit.header.parts):
+        raise BadSignature("a commit that the chain over the log does not name")
+    for sealed, ref in zip(commit.parts, commit.header.parts, strict=True):
+        if sealed and (len(sealed) != ref.size or part_hash(sealed) != ref.hash):
+            raise BadSignature("a commit with a part that its header does not name")
+
+
+def until_rotten(commits: Iterable[StoredCommit]) -> Iterator[StoredCommit]:
+    """`commits` up to the first rotten one; when that is the very first, RottenCommit comes out."""
+    any_sound = False
+    found = iter(commits)
+    while True:
+        try:
+            stored = next(found, None)
+        except RottenCommit:
+            if any_sound:
+                return
+            raise
+        if stored is None:
+            return
+        any_sound = True
+        yield stored
 
 
 def within(commits: Iterable[StoredCommit], bytes_max: int, commits_max: int | None = None) -> list[StoredCommit]:

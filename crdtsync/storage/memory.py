@@ -12,11 +12,11 @@ import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from crdtsync.errors import StorageFailure, UsageError
+from crdtsync.errors import BadSignature, RottenCommit, StorageFailure, UsageError
 from crdtsync.ids import DataKeyId, Head, LogId, MemberHash
 from crdtsync.replication.commit import Commit
 from crdtsync.replication.stored import EMPTY_LOG, KeyObject, LogHead, StoredCommit, next_head
-from crdtsync.storage.checks import NOTHING_YET, heads_after, within
+from crdtsync.storage.checks import NOTHING_YET, check_sound, heads_after, until_rotten, within
 from crdtsync.storage.memory_view import MemoryView
 
 Undo = Callable[[], None]
@@ -42,6 +42,7 @@ class MemoryStore(MemoryView):
         self._arrivals: list[StoredCommit] = []
         self._heads: list[LogHead] = [EMPTY_LOG]
         self._logs: dict[LogId, list[StoredCommit]] = {}
+        self._rotten: set[int] = set()
         self._log_undo: list[Undo] = []
         self._keys_undo: list[Undo] = []
 
@@ -66,6 +67,12 @@ class MemoryStore(MemoryView):
             undo.clear()
         self.failure = ""
 
+    def rot(self, arrival: int) -> None:
+        """The bytes of the commit at `arrival` are not what was written any more."""
+        if not 1 <= arrival <= len(self._arrivals):
+            raise UsageError(f"there is no commit at arrival {arrival}")
+        self._rotten.add(arrival)
+
     def power_cut(self) -> None:
         """A crash that loses all that a power cut may lose."""
         self.crash(lambda written: 0)
@@ -79,7 +86,7 @@ class MemoryStore(MemoryView):
             raise UsageError("a transaction of the view is open; copy the store before or after it")
         twin = copy.copy(self)
         for name, value in vars(self).items():
-            if isinstance(value, (dict, list)):
+            if isinstance(value, (dict, list, set)):
                 setattr(twin, name, value.copy())
         twin._subjects = {subject: keys.copy() for subject, keys in self._subjects.items()}
         twin._logs = {log: commits.copy() for log, commits in self._logs.items()}
@@ -178,6 +185,7 @@ class MemoryStore(MemoryView):
     def _cut(self, number: int) -> None:
         for _ in range(number):
             stored = self._arrivals.pop()
+            self._rotten.discard(stored.arrival)
             self._heads.pop()
             commits = self._logs[stored.commit.header.log]
             commits.pop()
@@ -200,7 +208,34 @@ class MemoryStore(MemoryView):
     def arrivals(self, after: int, commits_max: int, bytes_max: int) -> list[StoredCommit]:
         """Commits in order of arrival, beginning behind `after`."""
         self._guard()
-        return within(self._arrivals[max(after, 0) : max(after, 0) + max(commits_max, 1)], bytes_max)
+        return self._read(self._arrivals[max(after, 0) : max(after, 0) + max(commits_max, 1)], bytes_max)
+
+    def _read(self, commits: Iterable[StoredCommit], bytes_max: int, most: int | None = None) -> list[StoredCommit]:
+        if self._rotten:
+            commits = until_rotten(map(self._sound, commits))
+        return within(commits, bytes_max, most)
+
+    def _sound(self, stored: StoredCommit) -> StoredCommit:
+        if stored.arrival in self._rotten:
+            raise RottenCommit(stored.arrival, *stored.commit.id)
+        return stored
+
+    def check_log(self, after: int, commits_max: int) -> tuple[list[StoredCommit], list[RottenCommit]]:
+        """Go over the stored commits behind arrival `after`: those that are sound, and those that are not."""
+        self._guard()
+        page = self._arrivals[max(after, 0) : max(after, 0) + max(commits_max, 1)]
+        sound = [stored for stored in page if stored.arrival not in self._rotten]
+        return sound, [RottenCommit(item.arrival, *item.commit.id) for item in page if item.arrival in self._rotten]
+
+    def mend(self, arrival: int, commit: Commit) -> None:
+        """Put a commit's bytes in the place of rotten ones. Raises BadSignature when it is another one."""
+        self._guard()
+        if not 1 <= arrival <= len(self._arrivals):
+            raise UsageError(f"there is no commit at arrival {arrival} to be mended")
+        check_sound(self._heads[arrival - 1], commit, self._heads[arrival].chain)
+        if not all(commit.parts):
+            raise BadSignature("a commit without all of its content mends nothing")
+        self._rotten.discard(arrival)
 
     def feeds(self, cursors: Mapping[LogId, int], commits_max: int, bytes_max: int) -> list[StoredCommit]:
         """Commits of the named logs, each from its cursor's sequence on, merged in order of arrival."""
@@ -213,13 +248,13 @@ class MemoryStore(MemoryView):
             if run:
                 runs.append(run)
         merged = runs[0] if len(runs) == 1 else heapq.merge(*runs, key=lambda stored: stored.arrival)
-        return within(merged, bytes_max, wanted)
+        return self._read(merged, bytes_max, wanted)
 
     def commit(self, log: LogId, sequence: int) -> StoredCommit | None:
         """One commit."""
         self._guard()
         commits = self._logs.get(log, [])
-        return commits[sequence - 1] if 1 <= sequence <= len(commits) else None
+        return self._sound(commits[sequence - 1]) if 1 <= sequence <= len(commits) else None
 
     def backlog(self, cursors: Mapping[LogId, int]) -> tuple[int, int]:
         """Number and bytes of the commits that `feeds` would give without limits."""

@@ -13,7 +13,7 @@ from crdtsync.errors import UnknownKind, UsageError
 from crdtsync.ids import DataKeyId, RecordId
 from crdtsync.replication.stored import LogHead
 from crdtsync.storage.base import StoredConflict, StoredDocument, TableSpec, ViewChange, ViewState
-from crdtsync.storage.checks import EMPTY_VIEW, check_derived, check_row, keep_detected
+from crdtsync.storage.checks import EMPTY_VIEW, check_derived, check_row, keep_detected, seen_alike
 
 _Key = tuple[str, RecordId]
 
@@ -101,6 +101,12 @@ class MemoryView(ABC):
         """The record's text to search (for oracles and tests)."""
         entry = self._entries.get((kind, record))
         return entry.words if entry else ""
+
+    def shows(self, change: ViewChange) -> bool:
+        """Whether the view holds just this of a record."""
+        self._guard()
+        entry = self._entries.get((change.document.kind, change.document.record))
+        return entry is not None and seen_alike(entry, change)
 
     def waiting(self) -> dict[DataKeyId, list[int]]:
         """Keys that parts wait for."""

@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import Any, Final
 
 from crdtsync import limits
-from crdtsync.errors import CrdtSyncError, DamagedFile, StorageFailure
+from crdtsync.errors import BadSignature, CrdtSyncError, DamagedFile, RottenCommit, UsageError
 from crdtsync.ids import Head, LogId, MemberHash
 from crdtsync.replication.codec import pack, unpack
 from crdtsync.replication.commit import Commit, decode_header, header_hash
 from crdtsync.replication.stored import EMPTY_LOG, LogHead, StoredCommit, next_head
-from crdtsync.storage.checks import NOTHING_YET, heads_after, within
+from crdtsync.storage.checks import NOTHING_YET, check_sound, heads_after, until_rotten, within
 from crdtsync.storage.database import LOG_FILE, open_plain, rows, transaction
 from crdtsync.storage.part import StorePart, guarded
 
-_COLUMNS: Final = "arrival, arrived_ms, checked, header, parts, signature"
+_COLUMNS: Final = (
+    "entry.arrival, entry.log, entry.sequence, entry.arrived_ms, entry.checked, entry.header, entry.parts, "
+    "entry.signature, entry.chain, (SELECT chain FROM entry AS before WHERE before.arrival = entry.arrival - 1)"
+)
 _INSERT: Final = (
     "INSERT INTO entry (arrival, log, sequence, log_bytes, arrived_ms, checked, chain, header, parts, signature) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -48,16 +51,21 @@ class SqliteLog(StorePart):
         self._log_bytes: dict[LogId, int] = {}
         for number, id_ in rows(db, "SELECT number, id FROM log"):
             log = LogId(id_)
-            newest = "SELECT sequence, log_bytes, header FROM entry WHERE log = ? ORDER BY sequence DESC LIMIT 1"
+            newest = f"SELECT log_bytes, {_COLUMNS} FROM entry WHERE log = ? ORDER BY sequence DESC LIMIT 1"
             row = db.execute(newest, (number,)).fetchone()
             if row is None:  # a log is entered together with its first commit
                 raise DamagedFile(
                     "log.db has lost commits; restore the folder from a backup, or join again as a new site"
                 )
-            sequence, size, header = row
             self._log_numbers[log] = number
-            self._log_heads[log] = Head(sequence, header_hash(header))
-            self._log_bytes[log] = size
+            try:
+                self._log_heads[log] = self._decoded(*row[1:]).commit.head
+            except RottenCommit:
+                raise DamagedFile(
+                    "log.db: the newest commit of a log is not what was written; restore the folder from a backup, or "
+                    "join again as a new site"
+                ) from None
+            self._log_bytes[log] = row[0]
 
     # -- small values, members ----------------------------------------------------------------------------------------
 
@@ -188,18 +196,62 @@ class SqliteLog(StorePart):
         row = self._log_db.execute("SELECT chain FROM entry WHERE arrival = ?", (head.arrival,)).fetchone()
         return row is not None and bool(row[0] == head.chain)
 
+    @guarded(LOG_FILE)
+    def check_log(self, after: int, commits_max: int) -> tuple[list[StoredCommit], list[RottenCommit]]:
+        """Go over the stored commits behind arrival `after`: those that are sound, and those that are not."""
+        sound: list[StoredCommit] = []
+        rotten: list[RottenCommit] = []
+        sql = f"SELECT {_COLUMNS} FROM entry WHERE arrival > ? ORDER BY arrival LIMIT ?"
+        for row in rows(self._log_db, sql, (after, max(commits_max, 1))):
+            try:
+                sound.append(self._decoded(*row))
+            except RottenCommit as error:
+                rotten.append(error)
+        return sound, rotten
+
+    @guarded(LOG_FILE)
+    def mend(self, arrival: int, commit: Commit) -> None:
+        """Put a commit's bytes in the place of rotten ones, synced. Raises BadSignature when it is another one."""
+        db = self._log_db
+        sql = (
+            "SELECT entry.chain, (SELECT chain FROM entry AS before WHERE before.arrival = entry.arrival - 1) "
+            "FROM entry WHERE arrival = ?"
+        )
+        row = db.execute(sql, (arrival,)).fetchone()
+        if row is None:
+            raise UsageError(f"there is no commit at arrival {arrival} to be mended")
+        check_sound(_before(arrival, row[1]), commit, row[0])
+        if not all(commit.parts):
+            raise BadSignature("a commit without all of its content mends nothing")
+        with transaction(db):
+            sql = "UPDATE entry SET header = ?, parts = ?, signature = ? WHERE arrival = ?"
+            db.execute(sql, (commit.header_bytes, pack(commit.parts), commit.signature, arrival))
+
     def _take(self, found: Iterable[Any], bytes_max: int) -> list[StoredCommit]:
-        return within((self._decoded(*row) for row in found), bytes_max)
+        return within(until_rotten(self._decoded(*row) for row in found), bytes_max)
 
     def _decoded(
-        self, arrival: int, arrived_ms: int, checked: int, header: bytes, parts: bytes, signature: bytes
+        self,
+        arrival: int,
+        number: int,
+        sequence: int,
+        arrived_ms: int,
+        checked: int,
+        header: bytes,
+        parts: bytes,
+        signature: bytes,
+        chain: bytes,
+        before: bytes | None,
     ) -> StoredCommit:
         try:
             sealed = tuple(unpack(parts, bytes_max=_PARTS_BYTES_MAX, what="stored parts"))
             commit = Commit(decode_header(header), header, sealed, signature, header_hash(header))
-        except CrdtSyncError:
-            raise StorageFailure(
-                f"log.db: the commit at arrival {arrival} is not what was written; restore the folder from a backup, "
-                "or join again as a new site"
-            ) from None
+            check_sound(_before(arrival, before), commit, chain)
+        except (CrdtSyncError, TypeError):
+            log = next((log for log, known in self._log_numbers.items() if known == number), LogId(b""))
+            raise RottenCommit(arrival, log, sequence) from None
         return StoredCommit(arrival, arrived_ms, commit, bool(checked))
+
+
+def _before(arrival: int, chain: bytes | None) -> LogHead:
+    return LogHead(arrival - 1, chain) if chain is not None else EMPTY_LOG

@@ -28,7 +28,7 @@ from crdtsync.storage.database import (
 from crdtsync.storage.part import guarded
 from crdtsync.storage.sqlite_log import SqliteLog
 from crdtsync.storage.view_tables import KindTable, declare, known_tables
-from crdtsync.storage.view_writer import Known, ViewWriter
+from crdtsync.storage.view_writer import Known, ViewWriter, words_hash
 
 DOCUMENT: Final = "kind, record, subject, state, fingerprint, damaged"
 """The columns of a StoredDocument, in its order."""
@@ -156,6 +156,20 @@ class SqliteView(SqliteLog):
         sql = f"SELECT {DOCUMENT} FROM _document WHERE {which} ORDER BY kind, record LIMIT ?"
         start = after if kind is None else (*max(after, (kind, "")), kind)
         return [StoredDocument(*row) for row in rows(self._view, sql, (*start, limit))]
+
+    @guarded(VIEW_FILE)
+    def shows(self, change: ViewChange) -> bool:
+        """Whether the view holds just this of a record. Words are compared by their hash."""
+        wanted = change.document
+        sql = "SELECT number, subject, fingerprint, damaged, words_hash FROM _document WHERE kind = ? AND record = ?"
+        row = self._view.execute(sql, (wanted.kind, wanted.record)).fetchone()
+        if row is None or row[1:] != (wanted.subject, wanted.fingerprint, wanted.damaged, words_hash(change.words)):
+            return False
+        table = self._tables.get(wanted.kind)
+        if table is not None and not table.shows(self._view, row[0], change):
+            return False
+        kept = rows(self._view, "SELECT id, kind, record, severity, body FROM _conflict WHERE document = ?", row[:1])
+        return sorted(kept) == sorted((c.id, c.kind, c.record, c.severity, c.body) for c in change.conflicts)
 
     @guarded(VIEW_FILE)
     def waiting(self) -> dict[DataKeyId, list[int]]:

@@ -37,6 +37,16 @@ class KindTable:
         return (number, record, *map(row.get, self.columns))
 
 
+    def shows(self, db: sqlite3.Connection, number: int, change: ViewChange) -> bool:
+        """Whether the table holds just the row that `change` says, or none where it says none."""
+        record, row = change.document.record, change.row
+        columns = ", ".join(["_rowid_", "id", *map(quoted, self.columns)])
+        found = db.execute(f"SELECT {columns} FROM {self.name} WHERE id = ?", (record,)).fetchone()
+        if row is None or found is None:
+            return row is None and found is None
+        return bool(found == self.values(number, record, row, change))
+
+
 def quoted(name: str) -> str:
     """`name` as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'

@@ -71,12 +71,12 @@ class ViewWriter:
                 known = self._known[key]
             except KeyError:
                 known = self._look_up(key)
-            words_hash = _hash(change.words)
+            hashed = words_hash(change.words)
             if known is None:
                 count(key[0])
-                now = Known(self._number(), words_hash, len(change.conflicts))
+                now = Known(self._number(), hashed, len(change.conflicts))
             else:
-                now = Known(known.number, words_hash, len(change.conflicts))
+                now = Known(known.number, hashed, len(change.conflicts))
             self._plan(batch, change, known, now)
             self.remember(key, now)
         self._run(batch)
@@ -160,7 +160,7 @@ class _Batch:
         self.conflicts: list[tuple[Any, ...]] = []
 
 
-def _hash(words: str) -> int:
+def words_hash(words: str) -> int:
     """63 bits that tell words apart; 0 for none."""
     if not words:
         return 0

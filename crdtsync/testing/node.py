@@ -25,6 +25,8 @@ from crdtsync.testing.performing import PERFORM
 from crdtsync.testing.sealer import PlainSealer
 
 _SPINS_MAX: Final = 50
+_LOOK_EVERY_S: Final = 120.0
+"""A small world has few pages; it is looked over several times an hour."""
 
 
 class _Pending:
@@ -68,6 +70,11 @@ class Node:
         """The monotonic time of this machine."""
         return self.world.timeline.now + self._monotonic
 
+    def keys_of(self, replica: ReplicaId) -> bytes | None:
+        """The signing key of a member, as this site knows it."""
+        member = self.replica.membership.state().members.get(replica)
+        return None if member is None else member.sig
+
     def wall_ms(self) -> int:
         """The wall clock of this machine."""
         return START_MS + int(self.world.timeline.now * 1000) + self.machine.skew_ms
@@ -96,6 +103,7 @@ class Node:
         self.world.opened(self)
         self.derive_soon()
         self._plan_tick()
+        self._plan_look()
         self.world.network.station_started(self)
 
     def _open(self) -> None:
@@ -315,6 +323,23 @@ class Node:
         if not result.done:
             self.derive_soon()
         self.derived(result)
+
+    def _plan_look(self) -> None:
+        life = self.life
+
+        def look() -> None:
+            if life == self.life and self.up:
+                self.queue(self.machine.read_s, self._look_over)
+                self._plan_look()
+
+        self.world.timeline.after(_LOOK_EVERY_S, look)
+
+    def _look_over(self) -> None:
+        """Look over a page of view or log, as a site does that has nothing else to do."""
+        self.derived(self.host.engine.inspect(self.wall_ms(), self.keys_of))
+        rotten = self.host.engine.upkeep.rotten
+        if rotten and self.up:
+            self.handle(events.RotFound(rotten))
 
     def derived(self, result: DeriveResult) -> None:
         """The view is so far now."""

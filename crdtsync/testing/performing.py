@@ -107,6 +107,40 @@ def _read_headers(node: Node, effect: effects.ReadHeaders) -> bool:
     return True
 
 
+def _read_sums(node: Node, effect: effects.ReadSums) -> bool:
+    def job() -> None:
+        node.handle(events.SumsRead(effect.link, *node.host.engine.sums(effect.paths), effect.asked))
+
+    node.queue(node.machine.read_s, job)
+    return True
+
+
+def _read_again(node: Node, effect: effects.ReadAgain) -> bool:
+    def job() -> None:
+        node.handle(events.AgainRead(effect.link, node.host.engine.read_again(effect.log, effect.sequences)))
+
+    node.queue(node.machine.read_s, job)
+    return True
+
+
+def _mend(node: Node, effect: effects.Mend) -> bool:
+    def job() -> None:
+        mended = node.host.engine.upkeep.mend(effect.commits, node.keys_of)
+        if mended and node.handle(events.Mended(mended)):
+            node.derive_soon()
+
+    node.queue(node.machine.sync_s, job)
+    return True
+
+
+def _repair_records(node: Node, effect: effects.RepairRecords) -> bool:
+    def job() -> None:
+        node.derived(node.host.engine.repair(effect.records, node.wall_ms()))
+
+    node.queue(node.machine.sync_s, job)
+    return True
+
+
 def _members_changed(node: Node, effect: effects.MembersChanged) -> bool:
     del effect
 
@@ -157,6 +191,10 @@ PERFORM: Final[Mapping[type, Callable[[Node, Any], bool]]] = {
     effects.ReadBacklog: _read_backlog,
     effects.ReadKeys: _read_keys,
     effects.ReadHeaders: _read_headers,
+    effects.ReadSums: _read_sums,
+    effects.ReadAgain: _read_again,
+    effects.Mend: _mend,
+    effects.RepairRecords: _repair_records,
     effects.MembersChanged: _members_changed,
     effects.NewBoot: _new_boot,
     effects.Rederive: _rederive,

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final, Protocol
 
-from crdtsync.errors import CrdtSyncError, UnknownField, UnknownKind, UsageError
+from crdtsync.errors import BadSignature, CrdtSyncError, RottenCommit, UnknownField, UnknownKind, UsageError
 from crdtsync.ids import (
     BootId,
     CommitHash,
@@ -51,6 +51,9 @@ class Disk(Protocol):
 
     def open(self) -> Store:
         """A newly opened store with all that was written here before."""
+
+    def rot(self, arrival: int) -> None:
+        """Change a byte of a part of the stored commit at `arrival`, behind the back of the store that is closed."""
 
 
 # -- samples ---------------------------------------------------------------------------------------------------------
@@ -339,6 +342,86 @@ def one_writer_per_place(disk: Disk) -> None:
         assert store.log_head().arrival == 1 and store.commit(log.log, 2) is None
     store.append([(second, True), (third, True)], 1)
     assert store.frontier() == {log.log: third.head}
+    store.close()
+
+
+@_case
+def rot_is_never_given_out(disk: Disk) -> None:
+    """Lists end before a commit that is not what was written, and whoever asks for it first is told."""
+    store = disk.open()
+    one, other = SampleLog("one"), SampleLog("other")
+    store.append([*one.run(4), *other.run(3)], 7)
+    store.close()
+    disk.rot(3)
+    store = disk.open()
+    assert [stored.arrival for stored in store.arrivals(0, 10, 10**9)] == [1, 2]
+    assert [stored.arrival for stored in store.feeds({one.log: 1}, 10, 10**9)] == [1, 2]
+    assert [stored.arrival for stored in store.feeds({other.log: 1}, 10, 10**9)] == [5, 6, 7]
+    for ask in (
+        lambda: store.arrivals(2, 10, 10**9),
+        lambda: store.feeds({one.log: 3, other.log: 1}, 10, 10**9),
+        lambda: store.commit(one.log, 3),
+    ):
+        with refused(RottenCommit, "not what was written"):
+            ask()
+    sound, rotten = store.check_log(0, 10)
+    assert [stored.arrival for stored in sound] == [1, 2, 4, 5, 6, 7]
+    assert [(error.arrival, error.log, error.sequence) for error in rotten] == [(3, one.log, 3)]
+    assert store.check_log(5, 1)[0][0].arrival == 6
+    assert store.check_log(7, 10) == ([], [])
+    assert store.log_head().arrival == 7, "what is behind it stays"
+    store.close()
+
+
+@_case
+def rot_is_mended_by_what_was_written_alone(disk: Disk) -> None:
+    """Only the commit that the chain names, whole, takes the place of a rotten one."""
+    store = disk.open()
+    one, twin = SampleLog("one"), SampleLog("one")
+    run = one.run(4)
+    store.append(run, 7)
+    store.close()
+    disk.rot(2)
+    store = disk.open()
+    twin.next()
+    foreign, partless = twin.next(size=301), replace(run[1][0], parts=(b"",))
+    for wrong in (foreign, run[2][0], partless):
+        with refused(BadSignature, "commit"):
+            store.mend(2, wrong)
+    with refused(UsageError, "no commit at arrival 5"):
+        store.mend(5, run[1][0])
+    store.mend(2, run[1][0])
+    store.close()
+    store = disk.open()
+    assert [(s.arrival, s.commit) for s in store.arrivals(0, 10, 10**9)] == [(n, c) for n, (c, _) in enumerate(run, 1)]
+    assert store.check_log(0, 10)[1] == []
+    store.close()
+
+
+@_case
+def view_tells_what_it_shows(disk: Disk) -> None:
+    """`shows` compares document, row, words and conflicts with what is kept, not times and bytes."""
+    store = disk.open()
+    store.declare_tables([TABLE])
+    log = SampleLog("one")
+    head = write_log(store, log, 1)
+    kept = sample_change(1, conflicts=2)
+    write_records(store, [kept], head, 1)
+    document = kept.document
+    assert store.shows(kept)
+    assert store.shows(replace(kept, arrival=9, document=replace(document, state=b"other bytes")))
+    assert store.shows(replace(kept, conflicts=[replace(c, detected_ms=5) for c in reversed(kept.conflicts)]))
+    for other in (
+        sample_change(2),
+        replace(kept, document=replace(document, fingerprint=bytes(32))),
+        replace(kept, document=replace(document, damaged="Not whole.")),
+        replace(kept, document=replace(document, subject="another")),
+        replace(kept, row={**(kept.row or {}), "number": 7}),
+        replace(kept, row=None),
+        replace(kept, words="other words"),
+        replace(kept, conflicts=kept.conflicts[:1]),
+    ):
+        assert not store.shows(other), other
     store.close()
 
 

@@ -193,6 +193,12 @@ class Site:
             self.handle(events.BacklogRead(effect.link, len(found), sum(item.commit.size for item in found)))
         elif isinstance(effect, effects.ReadKeys):
             self.handle(events.KeysRead(effect.link, [self.keys[key] for key in effect.ids if key in self.keys]))
+        elif isinstance(effect, effects.ReadAgain):
+            here = {item.commit.id: item.commit for item in self.disk}
+            again = [here[at] for n in effect.sequences if (at := CommitId(effect.log, n)) in here]
+            self.handle(events.AgainRead(effect.link, again))
+        elif isinstance(effect, effects.Mend):
+            self.handle(events.Mended([commit.id for commit in effect.commits]))
         elif isinstance(effect, effects.ReadHeaders):
             here = {item.commit.id: item.commit for item in self.disk}
             those = [here[at] for n in effect.sequences if (at := CommitId(effect.log, n)) in here]

@@ -20,6 +20,9 @@ class MemoryDisk:
     def open(self) -> MemoryStore:
         return self.store
 
+    def rot(self, arrival: int) -> None:
+        self.store.rot(arrival)
+
 
 @pytest.mark.parametrize("case", stores.CASES, ids=stores.name_of)
 def test_contract(case: Callable[[stores.Disk], None]) -> None:

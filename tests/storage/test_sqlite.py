@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from crdtsync.errors import AlreadyOpen, DamagedFile, RefusedError, StorageFailure, UsageError
+from crdtsync.errors import AlreadyOpen, DamagedFile, RefusedError, RottenCommit, StorageFailure, UsageError
 from crdtsync.replication.stored import EMPTY_LOG, KeyObject, next_head
 from crdtsync.storage.database import connect_cipher
 from crdtsync.storage.lock import FolderLock
@@ -42,6 +42,13 @@ class FolderDisk:
 
     def open(self) -> SqliteStore:
         return SqliteStore(self.folder, VIEW_KEY)
+
+    def rot(self, arrival: int) -> None:
+        with closing(sqlite3.connect(self.folder / "log.db")) as db:
+            [(parts,)] = db.execute("SELECT parts FROM entry WHERE arrival = ?", (arrival,)).fetchall()
+            changed = parts[:-1] + bytes([parts[-1] ^ 1])
+            db.execute("UPDATE entry SET parts = ? WHERE arrival = ?", (changed, arrival))
+            db.commit()
 
 
 @pytest.mark.parametrize("case", stores.CASES, ids=stores.name_of)
@@ -285,8 +292,32 @@ def test_a_changed_commit_is_found_when_it_is_read(tmp_path: Path) -> None:
         db.commit()
     with closing(SqliteStore(tmp_path, VIEW_KEY)) as store:
         assert len(store.arrivals(2, 10, 10**6)) == 3
-        with pytest.raises(StorageFailure, match="arrival 2 is not what was written"):
+        with pytest.raises(RottenCommit, match="arrival 2 is not what was written"):
             store.commit(log.log, 2)
+
+
+@pytest.mark.parametrize("column", ["header", "parts", "chain"])
+def test_every_changed_byte_of_a_commit_is_found(tmp_path: Path, column: str) -> None:
+    _fill(tmp_path)
+    with closing(SqliteStore(tmp_path, VIEW_KEY)) as store:
+        assert store.check_log(0, 100)[1] == []
+    with closing(sqlite3.connect(tmp_path / "log.db")) as db:
+        [(data,)] = db.execute(f"SELECT {column} FROM entry WHERE arrival = 2").fetchall()
+        for at in range(len(data)):
+            changed = data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :]
+            db.execute(f"UPDATE entry SET {column} = ? WHERE arrival = 2", (changed,))
+            db.commit()
+            with closing(SqliteStore(tmp_path, VIEW_KEY)) as store:
+                assert [error.arrival for error in store.check_log(0, 100)[1]][:1] == [2], (column, at)
+
+
+def test_a_rotten_newest_commit_is_refused_at_opening(tmp_path: Path) -> None:
+    _fill(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "log.db")) as db:
+        db.execute("UPDATE entry SET header = X'00' WHERE arrival = (SELECT max(arrival) FROM entry)")
+        db.commit()
+    with pytest.raises(DamagedFile, match="newest commit of a log"):
+        SqliteStore(tmp_path, VIEW_KEY)
 
 
 def test_lost_commits_are_noticed(tmp_path: Path) -> None:
