@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from crdtsync.ids import EpochId, Head, LogId, MemberHash, PracticeId, ReplicaId
+from crdtsync.ids import EpochId, Head, LogId, MemberHash, PracticeId, ReplicaId, replica_of
 from crdtsync.replication.codec import check_bytes, pack
 from crdtsync.replication.commit import SIGNATURE_BYTES
 from crdtsync.replication.member_codec import ARRAY_OF_ITEMS, FORMAT_VERSION, SIGNATURE_HEAD, decode_record
@@ -71,6 +71,11 @@ def attest(sign: Sign, place: Place, heads: Mapping[LogId, Head]) -> bytes:
 def address(sign: Sign, place: Place, addresses: Sequence[str]) -> bytes:
     """A record by a member that says where it can be reached; it replaces what it said before."""
     return record(sign, place, "address", [list(addresses)])
+
+
+def succeed(sign: Sign, place: Place, log: LogId, heads: Mapping[LogId, Head]) -> bytes:
+    """A record by an admin: of the branches of its replica `log` goes on; `heads` are the ends of the others."""
+    return record(sign, place, "succeed", [replica_of(log), log, _head_items(heads)])
 
 
 def record(sign: Sign, place: Place, op: str, body: list[Any]) -> bytes:

@@ -21,6 +21,7 @@ from crdtsync.replication.member_records import (
     NewEpoch,
     Remove,
     Share,
+    Succeed,
 )
 from crdtsync.replication.member_state import administers, reads
 
@@ -75,6 +76,7 @@ class Graph:
     shares: list[Node] = field(default_factory=list)
     attests: list[Node] = field(default_factory=list)
     addresses: list[Node] = field(default_factory=list)
+    successions: list[Node] = field(default_factory=list)
     removals: dict[ReplicaId, int] = field(default_factory=dict)
     _grants: dict[int, Grants] = field(default_factory=dict)
     _weighty: int = 0
@@ -103,6 +105,7 @@ class Graph:
             (Add | Share, self.shares),
             (Attest | Remove, self.attests),
             (Address, self.addresses),
+            (Succeed, self.successions),
         ):
             if isinstance(body, kinds):
                 insort(nodes, node)
@@ -180,7 +183,7 @@ class Graph:
 def _may(author: Entry, node: Node) -> bool:
     """Whether a member with this entry may write what the record says (rule 1)."""
     body = node.record.body
-    if isinstance(body, Add | Remove):
+    if isinstance(body, Add | Remove | Succeed):
         return administers(author.role, author.admin)
     if isinstance(body, NewEpoch | Share):
         return reads(author.role)

@@ -12,6 +12,7 @@
     share     [[[epoch, replica, sealed key], …]]
     attest    [[[log, sequence, hash], …]]
     address   [[address, …]]
+    succeed   [replica, log, [[log, sequence, hash], …]]        the branch that goes on, and where others end
 
     entry     = [sig, tls, kem, role, admin, name, [address, …]]
     epoch     = [id, [[parent epoch, wrapped key], …], [[replica, sealed key], …]]
@@ -120,11 +121,20 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
+class Succeed:
+    """Of the branches of a replica, `log` goes on. `heads` are the ends of the others as the author saw them (L4)."""
+
+    replica: ReplicaId
+    log: LogId
+    heads: tuple[tuple[LogId, Head], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """A record of a later version: kept and passed on, without effect here."""
 
 
-Body = Found | Add | Remove | NewEpoch | Share | Attest | Address | Unknown
+Body = Found | Add | Remove | NewEpoch | Share | Attest | Address | Succeed | Unknown
 
 
 @dataclass(frozen=True, slots=True)
