@@ -120,13 +120,19 @@ class Site(Opened):
             try:
                 async with Questions.open(unlocked) as questions:
                     frontier, log = await thread.run(lambda host: (host.store.frontier(), host.log))
+                    boots, line, recovering = await thread.run(
+                        lambda host: (host.engine.boots(), host.engine.line, host.recovering)
+                    )
                     replica = Replica(
                         practice=practice,
                         replica=unlocked.identity.public.replica,
                         membership=membership,
                         verify=founding.verifier(),
                         frontier=frontier,
+                        boots=boots,
                         log=log,
+                        line=line,
+                        recovering=recovering,
                     )
                     async with _running(Driver(replica, thread)) as driver:
                         site = cls(unlocked, driver, questions)

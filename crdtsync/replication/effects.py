@@ -95,6 +95,13 @@ class NewBoot:
 
 
 @dataclass(frozen=True, slots=True)
+class NoteRecovering:
+    """The driver must keep this flag on disk, and give it to the next `Replica` over this store (L4)."""
+
+    recovering: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Rederive:
     """The driver must derive the view again from its own log: it differs from a peer's at equal frontiers (L5)."""
 
@@ -120,6 +127,7 @@ Effect = (
     | ReadKeys
     | MembersChanged
     | NewBoot
+    | NoteRecovering
     | Rederive
     | Alarm
 )

@@ -93,6 +93,10 @@ class Inbox:
             if other != log and self.taken.sequence(other) < head.sequence:
                 self._blocked.setdefault(other, {})[log] = None
                 return False
+        continues = commit.header.continues
+        if continues is not None and continues[0] != log and self.taken.sequence(continues[0]) < continues[1].sequence:
+            self._blocked.setdefault(continues[0], {})[log] = None
+            return False
         return True
 
     def _advance(self, log: LogId, head: Head) -> None:

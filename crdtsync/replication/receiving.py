@@ -183,7 +183,7 @@ class Receiving:
         core = self._core
         batch, self._storing = self._storing, []
         for item in batch:
-            core.stored.advance(item.commit.header.log, item.commit.head)
+            core.kept(item.commit)
             self._settle(item)
         keys = [key for item in batch for key in item.keys]
         serving.push(core, [(item.commit, item.checked) for item in batch], keys)

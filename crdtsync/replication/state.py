@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from crdtsync.ids import LogId, PracticeId, ReplicaId
+from crdtsync.ids import LogId, PracticeId, ReplicaId, replica_of
 from crdtsync.replication import messages
+from crdtsync.replication.boots import Boots
+from crdtsync.replication.commit import Commit
 from crdtsync.replication.effects import Alarm, Effect, Send
 from crdtsync.replication.frontier import Frontier
 from crdtsync.replication.gossip import Feeds
@@ -28,11 +30,14 @@ class Core:
     verify: Verify
     stored: Frontier
     inbox: Inbox
+    boots: Boots
     log: LogId | None = None
     peers: dict[int, Peer] = field(default_factory=dict)
     feeds: Feeds = field(default_factory=Feeds)
     frozen: dict[LogId, str] = field(default_factory=dict)
     """Logs that have two hashes for one sequence somewhere: nothing more is taken of them (L3)."""
+    touched: set[ReplicaId] = field(default_factory=set)
+    """Replicas whose boots may end elsewhere than when that was last looked at (L4)."""
     out: list[Effect] = field(default_factory=list)
     now: float = 0.0
 
@@ -45,6 +50,12 @@ class Core:
     def alarm(self, kind: str, text: str) -> None:
         """Tell people."""
         self.out.append(Alarm(kind, text))
+
+    def kept(self, commit: Commit) -> None:
+        """A commit is on disk, synced."""
+        self.stored.advance(commit.header.log, commit.head)
+        if self.boots.learn(commit):
+            self.touched.add(replica_of(commit.header.log))
 
     def refused_logs(self) -> frozenset[LogId]:
         """Logs that are taken from nobody: our own, and frozen ones."""
