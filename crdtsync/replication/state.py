@@ -54,8 +54,9 @@ class Core:
     def kept(self, commit: Commit) -> None:
         """A commit is on disk, synced."""
         self.stored.advance(commit.header.log, commit.head)
-        if self.boots.learn(commit):
-            self.touched.add(replica_of(commit.header.log))
+        log = commit.header.log
+        if self.boots.learn(commit) or log in self.membership.state().closed:
+            self.touched.add(replica_of(log))
 
     def refused_logs(self) -> frozenset[LogId]:
         """Logs that are taken from nobody: our own, and frozen ones."""
