@@ -107,8 +107,8 @@ class Recovering:
         core.out.append(NewBoot("a peer holds more of this replica's log than the replica itself"))
         self._tell(
             "rollback",
-            "A peer holds commits of the log that this site was writing, and they are not here: the folder was set back "
-            "or runs twice. They are fetched before anything more is written.",
+            "A peer holds commits of the log that this site was writing, and they are not here: its folder was set "
+            "back. They are fetched before anything more is written.",
         )
         self._claimed(peer, log, peer.have.sequence(log))
 
