@@ -30,7 +30,6 @@ def test_two_copies_are_served_and_one_goes_on(practice: Practice) -> None:
         until(lambda server=server: len(boots(server)) == 2, "both branches are seen")  # type: ignore[misc]
     converged(jena, weimar, copy, records=3)
     assert "crdtsync succeed" in jena.call("status").out
-
     wins = boots(jena)[0]
     done = jena.verb("succeed", "--name", "Weimar", "--boot", wins)
     assert (done["site"], done["boot"], len(done["closed"])) == ("Weimar", wins, 1)
