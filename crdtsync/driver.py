@@ -279,8 +279,7 @@ class Driver:
         disk says.
         """
         self.check()
-        if self.replica.recovering:
-            raise RefusedError("a peer holds newer commits of this site; they are being fetched: try again in a moment")
+        self._check_own_line()
         pending = _Pending(request)
         self._pending.append(pending)
         if not self._write_queued:
@@ -317,14 +316,28 @@ class Driver:
             self.handle(events.Wrote(commits, keys))
         self._derived(view)
 
+    def _check_own_line(self) -> None:
+        """Raise where what is written now would part this replica from what it wrote already (L4)."""
+        if self.replica.recovering:
+            raise RefusedError(
+                "other sites hold newer commits of this site, which are fetched first: try again in a moment; where "
+                "nobody can send them, `crdtsync recover DIR --alone` ends the waiting"
+            )
+        if self.replica.superseded:
+            raise RefusedError(
+                "another copy of this site goes on, as an admin has signed; here records can be read, not written: "
+                "stop this copy, and join with it as a new site"
+            )
+
     def _grant(self) -> WriteGrant:
+        self._check_own_line()
         membership = self.replica.membership
         if membership.state().active(self.replica.id) is None:
             raise RefusedError("the practice has removed this site; its records can be read here, not written")
         epoch = membership.state().sealing_epoch()
         if epoch is None:
             raise RefusedError("every key epoch has a removed reader; an admin site must open the next one first")
-        return WriteGrant(members=tuple(membership.heads), epoch=epoch)
+        return WriteGrant(tuple(membership.heads), epoch, membership.state().closed)
 
     async def publish(self, records: Sequence[tuple[MemberHash, bytes]]) -> None:
         """Make membership records of our own durable, and tell everybody. Raises what the disk says."""
@@ -513,6 +526,13 @@ class Driver:
 
         self._queue(job)
 
+    def _note_recovering(self, effect: effects.NoteRecovering) -> None:
+        async def job() -> None:
+            await self.thread.run(lambda host: host.note_recovering(effect.recovering))
+            self.heard.notify()
+
+        self._queue(job)
+
     def _rederive(self, effect: effects.Rederive) -> None:
         del effect
 
@@ -549,6 +569,7 @@ _PERFORM: Mapping[type, Callable[[Driver, Any], None]] = {
     effects.RepairRecords: Driver._repair_records,
     effects.MembersChanged: Driver._members_changed,
     effects.NewBoot: Driver._new_boot,
+    effects.NoteRecovering: Driver._note_recovering,
     effects.Rederive: Driver._rederive,
     effects.Alarm: Driver._alarm,
 }

@@ -18,6 +18,7 @@ from crdtsync.storage.continuity import Continuity
 
 _META_LOG = "boot.log"
 _META_NONCE = "boot.nonce"
+_META_RECOVERING = "boot.recovering"
 _NONCE_BYTES = 16
 
 
@@ -73,6 +74,16 @@ class Host:
         nonce = self.sealer.random(_NONCE_BYTES)
         self.store.set_meta({_META_LOG: log_text(log).encode(), _META_NONCE: nonce})
         self._continuity.renew(log_text(log), nonce, self.engine.last_sequence)
+
+    @property
+    def recovering(self) -> bool:
+        """Whether this replica was waiting for newer commits of its own when it was last noted (L4)."""
+        return self.store.meta(_META_RECOVERING) is not None
+
+    def note_recovering(self, recovering: bool) -> None:
+        """Keep the flag on disk, for the next process."""
+        if recovering != self.recovering:
+            self.store.set_meta({_META_RECOVERING: b"1" if recovering else None})
 
     def close(self) -> None:
         """Give files back."""

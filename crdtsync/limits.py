@@ -114,6 +114,10 @@ feed_stall_s: Final = 10.0
 """A feed that brings nothing for so long, while another peer has more, moves to that peer."""
 gap_patience_s: Final = 1.0
 """How often one peer is asked again for a log in which something is missing."""
+claim_patience_s: Final = 30.0
+"""How long a replica that was told of newer commits of its own waits, without writing, while none of them comes."""
+links_per_replica_max: Final = 4
+"""Links of one replica whose disk was copied: its running copies; beyond so many a new link replaces the others."""
 repair_interval_s: Final = 5.0
 """How often a replica looks for stalled feeds, missing keys and differing digests."""
 

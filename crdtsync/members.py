@@ -100,6 +100,11 @@ def attesting(host: Host, place: Place, heads: Mapping[LogId, Head]) -> bytes:
     return log.attest(host.sealer.sign, place, heads)
 
 
+def succeeding(host: Host, place: Place, log_: LogId, ends: Mapping[LogId, Head]) -> bytes:
+    """Of the branches of a replica the one that ends in `log_` goes on; `ends` are where the others end."""
+    return log.succeed(host.sealer.sign, place, log_, ends)
+
+
 def moving(host: Host, place: Place, addresses: Sequence[str]) -> bytes:
     """Where this site can be reached from now on."""
     return log.address(host.sealer.sign, place, addresses)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import anyio
+
 from crdtsync.driver import Driver
 from crdtsync.folder import Unlocked
-from crdtsync.ids import base32
+from crdtsync.host import Host
+from crdtsync.ids import MemberHash, base32
 from crdtsync.joining import Invitation
-from crdtsync.replication.membership import Member
+from crdtsync.replication.member_codec import decode_record
+from crdtsync.replication.membership import Member, Place
 
 
 class Opened:
@@ -22,6 +28,7 @@ class Opened:
         self.driver = driver
         self.reachable: tuple[str, ...] | None = None
         self.invitations: list[Invitation] = []
+        self._publishing = anyio.Lock()
 
     @property
     def practice(self) -> str:
@@ -46,3 +53,14 @@ class Opened:
     def member(self) -> Member | None:
         """This replica in the membership, None when it was removed."""
         return self.driver.replica.membership.state().active(self.identity.public.replica)
+
+    async def sign(self, make: Callable[[Host, Place], bytes | None]) -> MemberHash | None:
+        """Make one membership record, put it on disk and tell everybody. One at a time: each names the one before."""
+        async with self._publishing:
+            place = self.driver.replica.membership.place(self.identity.public.replica)
+            data = await self.driver.thread.run(lambda host: make(host, place))
+            if data is None:
+                return None
+            record = decode_record(data).hash
+            await self.driver.publish([(record, data)])
+            return record

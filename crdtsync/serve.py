@@ -17,7 +17,6 @@ from crdtsync.ids import MemberHash, base32
 from crdtsync.joining import Arrival, Invitation, Reception
 from crdtsync.network import Network
 from crdtsync.opened import Opened
-from crdtsync.replication.member_codec import decode_record
 from crdtsync.replication.membership import Place
 from crdtsync.sealing.identity import PublicIdentity
 from crdtsync.transport.address import is_loopback, is_wildcard, parse_address
@@ -34,7 +33,6 @@ class Serving:
         self.network = network
         self.address = address
         self._on_event = on_event
-        self._publishing = anyio.Lock()
         self.reception = Reception(
             site.identity, find=self._find, settle=self._settle, admit=self._admit, announce=self._announce
         )
@@ -104,15 +102,8 @@ class Serving:
     # -- membership --------------------------------------------------------------------------------------------------
 
     async def sign(self, make: Callable[[Host, Place], bytes | None]) -> MemberHash | None:
-        """Make one membership record, put it on disk and tell everybody. One at a time: each names the one before."""
-        async with self._publishing:
-            place = self.site.driver.replica.membership.place(self.site.identity.public.replica)
-            data = await self.site.driver.thread.run(lambda host: make(host, place))
-            if data is None:
-                return None
-            record = decode_record(data).hash
-            await self.site.driver.publish([(record, data)])
-            return record
+        """Make one membership record, put it on disk and tell everybody."""
+        return await self.site.sign(make)
 
     async def care(self) -> None:
         """Keep the membership whole: share epochs with readers that lack them, attest what was accepted of removed

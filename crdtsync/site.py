@@ -21,7 +21,7 @@ import anyio.from_thread
 import anyio.lowlevel
 import anyio.to_thread
 
-from crdtsync import folder, founding, members
+from crdtsync import copies, folder, founding, members
 from crdtsync.changes import Change, Cursor
 from crdtsync.documents import Record
 from crdtsync.driver import Driver
@@ -120,13 +120,19 @@ class Site(Opened):
             try:
                 async with Questions.open(unlocked) as questions:
                     frontier, log = await thread.run(lambda host: (host.store.frontier(), host.log))
+                    boots, line, recovering = await thread.run(
+                        lambda host: (host.engine.boots(), host.engine.line, host.recovering)
+                    )
                     replica = Replica(
                         practice=practice,
                         replica=unlocked.identity.public.replica,
                         membership=membership,
                         verify=founding.verifier(),
                         frontier=frontier,
+                        boots=boots,
                         log=log,
+                        line=line,
+                        recovering=recovering,
                     )
                     async with _running(Driver(replica, thread)) as driver:
                         site = cls(unlocked, driver, questions)
@@ -348,6 +354,25 @@ class Site(Opened):
         if self._serving is None:
             raise UsageError("nobody can join while this site does not serve; enter `site.serve(…)` first")
         return await self._serving.confirm(digits)
+
+    async def succeed(self, name: str, boot: str) -> dict[str, Any]:
+        """Sign that of the branches of the site `name` the one that ends in `boot` goes on (see `suspended` in
+        `status`): its machine writes on, the others refuse to. `closed` are their boots.
+
+        Raises NotFound for a site or boot that is none, RefusedError for a site that has not branched, and where this
+        site is no admin.
+        """
+        return await copies.succeed(self, name, boot)
+
+    async def recover(self, *, alone: bool = False) -> dict[str, Any]:
+        """Wait until this site has all that it ever wrote and others hold, so that it may write again. At once when
+        nothing is missing.
+
+        `alone` ends the waiting by a person's word: the site writes on from what it has, and what others hold of its
+        later commits becomes a branch. Raises RefusedError where the site does not serve and something is missing.
+        """
+        await copies.recovered(self.driver, alone=alone, serving=self._serving is not None)
+        return {"recovering": False}
 
     @asynccontextmanager
     async def serve(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
+from crdtsync.copies import suspended
 from crdtsync.ids import base32, commit_text, log_text, replica_of
 from crdtsync.opened import Opened
 from crdtsync.replication.frontier import Frontier
@@ -32,6 +33,8 @@ async def describe(site: Opened) -> dict[str, Any]:
         "derived": engine.derived,
         "waiting_keys": engine.waiting,
         "recovering": replica.recovering,
+        "suspended": await suspended(site),
+        "superseded": replica.superseded,
         "kdf": "fast" if site.kdf_fast else "argon2id",
         "held": [
             {

@@ -41,7 +41,7 @@ class Core:
     def __init__(self) -> None:
         self.id = OWN
         self.wakeup = math.inf
-        self.recovering = False
+        self.recovering = self.superseded = False
         self.stored = Frontier()
         self.arrived = 0
         self.peers: dict[int, Any] = {}
@@ -121,6 +121,9 @@ class Disk:
         self._did("new_boot")
         return LOG
 
+    def note_recovering(self, recovering: bool) -> None:
+        self._did("note_recovering", recovering)
+
     def rebuild(self, now: int, progress: Any) -> None:
         self._did("rebuild")
 
@@ -177,7 +180,9 @@ class Rig:
 @asynccontextmanager
 async def rig() -> AsyncIterator[Rig]:
     core, disk = Core(), Disk()
-    core.membership.state = lambda: SimpleNamespace(sealing_epoch=core.sealing_epoch, active=core.active_member)
+    core.membership.state = lambda: SimpleNamespace(
+        sealing_epoch=core.sealing_epoch, active=core.active_member, closed={}
+    )
     thread: StoreThread[Any] = await StoreThread.open(lambda: disk)
     try:
         driver = Driver(core, thread)  # type: ignore[arg-type]  # what a driver needs of a core
@@ -318,11 +323,42 @@ async def test_a_refusal_fails_its_writers_and_nothing_else() -> None:
         with pytest.raises(RefusedError, match="removed this site"):
             await r.driver.write(request("b"))
         r.core.active, r.core.recovering = True, True
-        with pytest.raises(RefusedError, match="being fetched"):
+        with pytest.raises(RefusedError, match="which are fetched first"):
             await r.driver.write(request("c"))
-        r.core.recovering = False
+        r.core.recovering, r.core.superseded = False, True
+        with pytest.raises(RefusedError, match="another copy of this site goes on"):
+            await r.driver.write(request("c"))
+        r.core.superseded = False
         assert (await r.driver.write(request("d"))).error is None
         assert [about[0] for what, about in r.disk.diary if what == "write"] == [["d"]]
+
+
+async def test_what_waits_when_recovering_begins_is_not_written_to_the_log_that_ends() -> None:
+    """Its place may be taken: a peer holds more of that log (L3, L4)."""
+    async with rig() as r:
+        r.disk.gate.clear()
+        refused: list[str] = []
+
+        async def write() -> None:
+            with pytest.raises(RefusedError) as raised:
+                await r.driver.write(request("late"))
+            refused.append(str(raised.value))
+
+        async with anyio.create_task_group() as tasks:
+            await r.wants(effects.StoreMembers([(MEMBER, b"record")]))
+            tasks.start_soon(write)
+            while not r.driver._pending:
+                await anyio.lowlevel.checkpoint()
+            r.core.recovering = True
+            r.disk.gate.set()
+        assert "fetched first" in refused[0] and "write" not in r.disk.did()
+
+
+async def test_that_it_is_recovering_is_kept() -> None:
+    async with rig() as r:
+        await r.wants(effects.NoteRecovering(True), effects.NoteRecovering(False))
+        await r.driver.in_order(lambda disk: None)
+        assert [about for what, about in r.disk.diary if what == "note_recovering"] == [(True,), (False,)]
 
 
 async def test_a_boot_that_had_to_be_opened_is_told_before_its_commits() -> None:

@@ -8,6 +8,7 @@ import typer
 
 from crdtsync.cli import show
 from crdtsync.cli.actions import Arguments, Report, action
+from crdtsync.cli.copies import copied
 from crdtsync.cli.options import Folder, Json, PassphraseFile
 from crdtsync.cli.perform import perform
 
@@ -24,7 +25,9 @@ def status(folder: Folder, passphrase_file: PassphraseFile = None, as_json: Json
     if as_json:
         show.emit_json(told)
         return
-    apart = {"records", "peers", "frontier", "files"}
+    apart = {"records", "peers", "frontier", "files", "recovering", "suspended", "superseded"}
+    for sentence in copied(folder, told):
+        show.say(sentence)
     show.pairs({name: value for name, value in told.items() if name not in apart and value not in ([], {}, None)})
     show.say("")
     show.objects([{"kind": kind, "records": n} for kind, n in sorted(told["records"].items())], "No records yet.")

@@ -19,7 +19,7 @@ from itertools import islice
 
 from crdtsync import limits
 from crdtsync.engine.deriving import Deriving
-from crdtsync.engine.own_log import OwnLog
+from crdtsync.engine.own_log import OwnLog, begun
 from crdtsync.engine.parts import Parts
 from crdtsync.engine.sums import sums
 from crdtsync.engine.upkeep import Upkeep
@@ -45,6 +45,7 @@ from crdtsync.ids import (
     RecordId,
     ReplicaId,
 )
+from crdtsync.replication.boots import Continues
 from crdtsync.replication.commit import Commit
 from crdtsync.replication.messages import Path, Sums
 from crdtsync.replication.stored import KeyObject, LogHead, StoredCommit
@@ -108,8 +109,18 @@ class Engine:
     def _log_of(self, arrival: int) -> LogId:
         return self._store.arrivals(arrival - 1, 1, 1)[0].commit.header.log
 
+    @property
+    def line(self) -> LogId | None:
+        """The log that this folder wrote last, None when it never wrote."""
+        return self._own.line
+
+    def boots(self) -> dict[LogId, Continues]:
+        """What the first commit of each log that is here continues. Reads one commit per log."""
+        return begun(self._store, self._own.frontier)
+
     def open_boot(self, boot: BootId | None = None) -> LogId:
-        """Write a fresh log from now on (L4). Its first commit names what it continues, and the whole frontier.
+        """Write a fresh log from now on (L4). Its first commit names what it continues, decided then, and the whole
+        frontier.
 
         A boot that is drawn here is drawn again while the tag of its log is taken; one that is given is taken as it is.
         """
@@ -308,6 +319,7 @@ class Engine:
         self._derive_pending()
         writer = self._writable(grant)
         self._own.hear((), now_ms)
+        self._own.decide(grant.closed)
         deriving = self._deriving
         draft = writer.draft()
         sealing = Sealing(self._sealer, self._parts, writer.log, grant, now_ms)

@@ -1,4 +1,8 @@
-"""The own log and the frontier around it: which log is written, what it continues, what time was heard of (L4)."""
+"""The own log and the frontier around it: which log is written, what it continues, what time was heard of (L4).
+
+What a boot continues is decided when it writes first: until then it may have fetched newer commits of its own replica,
+and then goes on from these. The store remembers which log this folder wrote last: that, of all branches, is its own.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +23,14 @@ from crdtsync.ids import (
     log_tag,
     replica_of,
 )
+from crdtsync.replication.boots import Boots, Continues
 from crdtsync.replication.commit import Commit
 from crdtsync.replication.writer import Draft, LogWriter
 from crdtsync.sealing.base import Sealer
 from crdtsync.storage.base import Store
 
 _META_LOG: Final = "engine.log"
+_META_LINE: Final = "engine.line"
 
 
 class OwnLog:
@@ -44,6 +50,26 @@ class OwnLog:
         self.frontier = store.frontier()
         self.frozen: dict[LogId, Head] = {}
         self.writer: LogWriter | None = None
+        own = [log for log in self.frontier if replica_of(log) == replica]
+        self._boots = Boots(begun(store, own), self._height)
+        self._line = self._kept(_META_LOG) or self._kept(_META_LINE)
+
+    def _height(self, log: LogId) -> int:
+        head = self.frontier.get(log)
+        return 0 if head is None else head.sequence
+
+    def _kept(self, name: str) -> LogId | None:
+        """A log that the store remembers, if it has commits."""
+        log = self._store.meta(name)
+        return LogId(log) if log is not None and log in self.frontier else None
+
+    @property
+    def line(self) -> LogId | None:
+        """The log that this folder wrote last; where that is not known, the newest of this replica."""
+        if self._line is not None:
+            return self._line
+        own = [log for log in self.frontier if replica_of(log) == self._replica]
+        return max(own, key=self._arrived_at, default=None)
 
     def freeze(self, frozen: Mapping[LogId, Head]) -> None:
         """These logs end here for everybody (L3): what follows is named by no commit."""
@@ -69,11 +95,23 @@ class OwnLog:
             log = log_id(self._replica, BootId(self._sealer.random(BOOT_ID_BYTES)))
         if log in self.frontier:
             raise RefusedError("this boot was written before; open another one")
-        previous = self._newest()
-        continues = None if previous is None else (previous, self.frontier[previous])
-        self._store.set_meta({_META_LOG: log})
-        self._write_to(log, None, self.frontier, continues)
+        self._store.set_meta({_META_LOG: log, _META_LINE: self._line})
+        self._write_to(log, None, self.frontier)
+        self.decide({})
         return log
+
+    def decide(self, closed: Mapping[LogId, Head]) -> None:
+        """Before the first commit of a boot: let it continue the newest end of this folder's own line (L4).
+
+        `closed` are branches that others have succeeded: they are continued only where nothing else is left.
+        """
+        writer, line = self.writer, self.line
+        if writer is None or writer.head.sequence:
+            return
+        ends = [] if line is None else self._boots.ends_of(line)
+        going_on = [end for end in ends if not self._boots.is_closed(end, closed)] or ends
+        newest = max(going_on, key=self._arrived_at, default=None)
+        writer.continues = None if newest is None else (newest, self.frontier[newest])
 
     def continue_log(self, log: LogId) -> None:
         """Go on writing `log` (see `Engine.continue_log`)."""
@@ -84,23 +122,18 @@ class OwnLog:
             # Each own commit names all that moved before it, so what arrived later is what is left to be named.
             moved = {other: at for other, at in self.frontier.items() if self._arrival_of(other, at) > own.arrival}
             self._clock.last = max(self._clock.last, own.commit.header.stamp)
-        self._write_to(log, head, moved, None)
+        self._write_to(log, head, moved)
+        self.decide({})
 
-    def _write_to(
-        self, log: LogId, head: Head | None, moved: Mapping[LogId, Head], continues: tuple[LogId, Head] | None
-    ) -> None:
-        self.writer = LogWriter(self._practice, log, self._clock, head=head, moved=moved, continues=continues)
+    def _write_to(self, log: LogId, head: Head | None, moved: Mapping[LogId, Head]) -> None:
+        self.writer = LogWriter(self._practice, log, self._clock, head=head, moved=moved)
         for other, at in self.frontier.items():
             stored = self._store.commit(other, at.sequence)
             if stored is not None:
                 self._unheard.append((other, stored.commit.header.stamp))
 
-    def _newest(self) -> LogId | None:
-        own = [log for log in self.frontier if replica_of(log) == self._replica]
-        last = self._store.meta(_META_LOG)
-        if last is not None and last in own:
-            return LogId(last)
-        return max(own, key=lambda log: self._arrival_of(log, self.frontier[log]), default=None)
+    def _arrived_at(self, log: LogId) -> int:
+        return self._arrival_of(log, self.frontier[log])
 
     def _arrival_of(self, log: LogId, head: Head) -> int:
         stored = self._store.commit(log, head.sequence)
@@ -114,14 +147,21 @@ class OwnLog:
             if log in self.frozen and head.sequence > self.frozen[log].sequence:
                 continue
             self.frontier[log] = head
+            if replica_of(log) == self._replica:
+                self._boots.learn(commit)
             if writer is not None:
                 writer.saw(log, head)
 
     def wrote(self, draft: Draft) -> None:
         """The commits of a draft are in the store."""
-        assert self.writer is not None, "there is no draft without a writer"
-        self.writer.accept(draft)
-        self.frontier[self.writer.log] = draft.head
+        writer = self.writer
+        assert writer is not None, "there is no draft without a writer"
+        continues = writer.continues
+        writer.accept(draft)
+        if draft.head.sequence:
+            self.frontier[writer.log] = draft.head
+            self._boots.begin(writer.log, continues)
+            self._line = writer.log
 
     def was_continued(self) -> bool:
         """Whether somebody else wrote on under the name of this log (L3)."""
@@ -141,3 +181,9 @@ class OwnLog:
                 self._ahead.add(log)
                 minutes = (wall_ms(stamp) - now_ms) // 60_000
                 self._alarm(f"the clock of replica {base32(replica_of(log))} is {minutes} minutes ahead; set it right")
+
+
+def begun(store: Store, logs: Iterable[LogId]) -> dict[LogId, Continues]:
+    """What the first commit of each of these logs continues."""
+    firsts = {log: store.commit(log, 1) for log in logs}
+    return {log: None if first is None else first.commit.header.continues for log, first in firsts.items()}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from crdtsync.documents import Content, Edit
-from crdtsync.ids import CommitId, DataKeyId, EpochId, MemberHash, RecordId
+from crdtsync.ids import CommitId, DataKeyId, EpochId, Head, LogId, MemberHash, RecordId
 from crdtsync.replication.commit import Commit
 from crdtsync.replication.stored import KeyObject
 
@@ -34,10 +34,14 @@ class WriteRequest:
 
 @dataclass(frozen=True, slots=True)
 class WriteGrant:
-    """Under what a writer may write now: the newest membership records it knows, and the epoch to seal under."""
+    """Under what a writer may write now: the newest membership records it knows, and the epoch to seal under.
+
+    `closed` tells where branches of replicas end that others have succeeded: no boot continues those (L4).
+    """
 
     members: tuple[MemberHash, ...]
     epoch: EpochId
+    closed: Mapping[LogId, Head] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,6 +138,13 @@ class NewBoot:
 
 
 @dataclass(frozen=True, slots=True)
+class NoteRecovering:
+    """The driver must keep this flag on disk, and give it to the next `Replica` over this store (L4)."""
+
+    recovering: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Rederive:
     """The driver must derive the whole view again from its own log: too much of it differs from a peer's (L5)."""
 
@@ -168,6 +175,7 @@ Effect = (
     | RepairRecords
     | MembersChanged
     | NewBoot
+    | NoteRecovering
     | Rederive
     | Alarm
 )

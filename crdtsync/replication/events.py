@@ -56,6 +56,11 @@ class BootOpened:
 
 
 @dataclass(frozen=True, slots=True)
+class GoOnAlone:
+    """A person says that this replica writes on although others may know more of its logs (L4)."""
+
+
+@dataclass(frozen=True, slots=True)
 class MembersStored:
     """Membership records, local or from a peer, are on disk, synced. Parents stand before children."""
 
@@ -161,6 +166,7 @@ Event = (
     | Stored
     | Wrote
     | BootOpened
+    | GoOnAlone
     | MembersStored
     | FeedsRead
     | BacklogRead

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from crdtsync import limits
-from crdtsync.ids import LogId, replica_of
+from crdtsync.ids import LogId, ReplicaId, replica_of
 from crdtsync.replication.inbox import Inbox
 from crdtsync.replication.session import Peer
 
@@ -138,8 +138,11 @@ def _best(log: LogId, peers: Mapping[int, Peer]) -> Peer | None:
     for peer in peers.values():
         if not peer.live or log not in peer.have:
             continue
-        if peer.replica == author:
-            return peer
-        if best is None or (-peer.have.sequence(log), peer.link) < (-best.have.sequence(log), best.link):
+        if best is None or _rank(peer, log, author) < _rank(best, log, author):
             best = peer
     return best
+
+
+def _rank(peer: Peer, log: LogId, author: ReplicaId) -> tuple[bool, bool, int, int]:
+    """The author first, and of two running copies of it the one that writes this log (L4); then who has more."""
+    return peer.replica != author, peer.log != log, -peer.have.sequence(log), peer.link

@@ -91,7 +91,8 @@ class Inbox:
         return batch
 
     def _ready(self, log: LogId, commit: Commit) -> bool:
-        for other, head in commit.header.dependencies:
+        header = commit.header
+        for other, head in (*header.dependencies, *([] if header.continues is None else [header.continues])):
             end = self._ends.get(other, head)
             if other != log and self.taken.sequence(other) < min(head.sequence, end.sequence):
                 self._blocked.setdefault(other, {})[log] = None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from crdtsync.ids import EpochId, Head, LogId, MemberHash, PracticeId, ReplicaId
+from crdtsync.ids import EpochId, Head, LogId, MemberHash, PracticeId, ReplicaId, replica_of
 from crdtsync.replication.codec import check_bytes, pack
 from crdtsync.replication.commit import SIGNATURE_BYTES
 from crdtsync.replication.fork_proof import ForkProof, proof_items
@@ -77,6 +77,11 @@ def address(sign: Sign, place: Place, addresses: Sequence[str]) -> bytes:
 def fork(sign: Sign, place: Place, proof: ForkProof) -> bytes:
     """A record by a member that has seen a log written twice under one name."""
     return record(sign, place, "fork", proof_items(proof))
+
+
+def succeed(sign: Sign, place: Place, log: LogId, heads: Mapping[LogId, Head]) -> bytes:
+    """A record by an admin: of the branches of its replica `log` goes on; `heads` are the ends of the others."""
+    return record(sign, place, "succeed", [replica_of(log), log, _head_items(heads)])
 
 
 def record(sign: Sign, place: Place, op: str, body: list[Any]) -> bytes:

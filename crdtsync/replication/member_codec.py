@@ -12,6 +12,7 @@ from crdtsync.errors import Malformed
 from crdtsync.ids import (
     HASH_BYTES,
     KEY_ID_BYTES,
+    LOG_ID_BYTES,
     PRACTICE_ID_BYTES,
     REPLICA_ID_BYTES,
     EpochId,
@@ -38,6 +39,7 @@ from crdtsync.replication.member_records import (
     NewEpoch,
     Remove,
     Share,
+    Succeed,
     Unknown,
 )
 
@@ -159,6 +161,15 @@ def _fork(items: list[Any]) -> Fork:
     return Fork(proof_from_items(items))
 
 
+def _succeed(items: list[Any]) -> Succeed:
+    log = LogId(check_bytes(items[1], LOG_ID_BYTES, "membership log"))
+    succession = Succeed(_replica(items[0]), log, _heads(items[2]))
+    logs = [named for named, _ in succession.heads]
+    if any(replica_of(named) != succession.replica for named in (log, *logs)) or log in logs:
+        raise Malformed("membership succession: a log that is not another branch of the replica it names")
+    return succession
+
+
 _BODIES: Final[Mapping[str, tuple[int, Callable[[list[Any]], Body]]]] = {
     "found": (5, _found),
     "add": (2, _add),
@@ -168,6 +179,7 @@ _BODIES: Final[Mapping[str, tuple[int, Callable[[list[Any]], Body]]]] = {
     "attest": (1, _attest),
     "address": (1, _address),
     "fork": (3, _fork),
+    "succeed": (3, _succeed),
 }
 
 

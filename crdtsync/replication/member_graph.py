@@ -22,6 +22,7 @@ from crdtsync.replication.member_records import (
     NewEpoch,
     Remove,
     Share,
+    Succeed,
 )
 from crdtsync.replication.member_state import administers, reads
 
@@ -77,6 +78,7 @@ class Graph:
     attests: list[Node] = field(default_factory=list)
     addresses: list[Node] = field(default_factory=list)
     forks: list[Node] = field(default_factory=list)
+    successions: list[Node] = field(default_factory=list)
     removals: dict[ReplicaId, int] = field(default_factory=dict)
     _grants: dict[int, Grants] = field(default_factory=dict)
     _weighty: int = 0
@@ -106,6 +108,7 @@ class Graph:
             (Attest | Remove, self.attests),
             (Address, self.addresses),
             (Fork, self.forks),
+            (Succeed, self.successions),
         ):
             if isinstance(body, kinds):
                 insort(nodes, node)
@@ -183,7 +186,7 @@ class Graph:
 def _may(author: Entry, node: Node) -> bool:
     """Whether a member with this entry may write what the record says (rule 1)."""
     body = node.record.body
-    if isinstance(body, Add | Remove):
+    if isinstance(body, Add | Remove | Succeed):
         return administers(author.role, author.admin)
     if isinstance(body, NewEpoch | Share):
         return reads(author.role)

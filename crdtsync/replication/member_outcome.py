@@ -15,8 +15,9 @@ from crdtsync.replication.member_records import (
     NewEpoch,
     Remove,
     Share,
+    Succeed,
 )
-from crdtsync.replication.member_state import Epoch, Member, State, reads
+from crdtsync.replication.member_state import Epoch, Member, State, Succession, reads
 
 
 def outcome(graph: Graph, known: int, practice: PracticeId) -> State:
@@ -31,6 +32,7 @@ def outcome(graph: Graph, known: int, practice: PracticeId) -> State:
         shares=_shares(graph, known, grants, epochs),
         cuts=_cuts(graph, known, grants, members),
         frozen=_frozen(graph, known),
+        successions=_successions(graph, known, grants),
     )
 
 
@@ -132,6 +134,21 @@ def _frozen(graph: Graph, known: int) -> dict[LogId, Head]:
             log, end = body.proof.log, body.proof.end
             ends[log] = min(ends.get(log, end), end)
     return ends
+
+
+def _successions(graph: Graph, known: int, grants: Grants) -> dict[ReplicaId, Succession]:
+    """Of several for one replica the last names the log that goes on; where the others end is joined."""
+    successions: dict[ReplicaId, Succession] = {}
+    for node in graph.successions:
+        if node.bit & known and not graph.void(node, known, grants):
+            body = node.record.body
+            assert isinstance(body, Succeed)
+            before = successions.get(body.replica)
+            heads = dict(before.heads) if before is not None else {}
+            for log, head in body.heads:
+                heads[log] = _higher(heads.get(log), head)
+            successions[body.replica] = Succession(body.log, heads)
+    return successions
 
 
 def _higher(one: Head | None, other: Head) -> Head:

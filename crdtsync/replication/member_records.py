@@ -13,6 +13,7 @@
     attest    [[[log, sequence, hash], …]]
     address   [[address, …]]
     fork      [signing key, branch, branch]                                     `fork_proof` says what these are
+    succeed   [replica, log, [[log, sequence, hash], …]]        the branch that goes on, and where others end
 
     entry     = [sig, tls, kem, role, admin, name, [address, …]]
     epoch     = [id, [[parent epoch, wrapped key], …], [[replica, sealed key], …]]
@@ -129,11 +130,20 @@ class Fork:
 
 
 @dataclass(frozen=True, slots=True)
+class Succeed:
+    """Of the branches of a replica, `log` goes on. `heads` are the ends of the others as the author saw them (L4)."""
+
+    replica: ReplicaId
+    log: LogId
+    heads: tuple[tuple[LogId, Head], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """A record of a later version: kept and passed on, without effect here."""
 
 
-Body = Found | Add | Remove | NewEpoch | Share | Attest | Address | Fork | Unknown
+Body = Found | Add | Remove | NewEpoch | Share | Attest | Address | Succeed | Fork | Unknown
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,13 +71,22 @@ class Delivery:
     sealed: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Succession:
+    """What admins have said of a replica that had branched: `log` goes on, the logs in `heads` end there (L4)."""
+
+    log: LogId
+    heads: Mapping[LogId, Head]
+
+
 @dataclass(frozen=True)
 class State:
     """The outcome of a causally closed set of records: equal at everybody who has that set, in whatever order it came.
 
     `members` holds active and removed members. `shares` holds per epoch the key as sealed to each reader, by the epoch
     itself or by a later share. `cuts` holds, for logs of members that are not active, up to where their commits count;
-    a log of such a member that is missing there does not count at all. `frozen` says where forked logs end (L3).
+    a log of such a member that is missing there does not count at all. `frozen` says where forked logs end (L3),
+    `successions` what admins decided about replicas that had branched (L4).
     """
 
     practice: PracticeId
@@ -86,6 +95,17 @@ class State:
     shares: Mapping[EpochId, Mapping[ReplicaId, bytes]]
     cuts: Mapping[LogId, Head]
     frozen: Mapping[LogId, Head] = field(default_factory=dict)
+    successions: Mapping[ReplicaId, Succession] = field(default_factory=dict)
+
+    @cached_property
+    def closed(self) -> Mapping[LogId, Head]:
+        """Where branches end that another one has succeeded; one that has grown beyond that counts as open again."""
+        return {
+            log: head
+            for succession in self.successions.values()
+            for log, head in succession.heads.items()
+            if log != succession.log
+        }
 
     def active(self, replica: ReplicaId) -> Member | None:
         """The member, if it belongs now."""

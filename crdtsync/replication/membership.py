@@ -13,6 +13,7 @@ without a clock and without a coordinator, so it is the same everywhere, in what
        attest     any active member; moves cuts when it is a reader
        address    any active member, for itself
        fork       any active member; its bytes are the proof, so it counts for ever
+       succeed    an admin site, or the recovery identity
 
 2. Removal wins: what a replica wrote without having seen its own removal is void, and so is what rests on that, such as
    the records of a member that only a void add let in. Such a member counts as removed.
@@ -20,6 +21,9 @@ without a clock and without a coordinator, so it is the same everywhere, in what
    carry (the next epoch, heads attested) is void like the rest when others were removing their author.
 4. An add lets a removed replica in again only if it has seen every removal of it. Of several standing adds the first
    counts, so a replica that two admins added apart from each other is one member.
+5. Of several standing successions of one replica the last names the log that goes on. What each of them closes is
+   closed, up to the furthest head named, but for that log: a branch that grows beyond its head is open again, and
+   another succession is needed.
 
 "First" and "last" mean the order by length of the longest chain of records down to the founding one, then by hash: an
 order that follows cause and that everybody computes alike.
@@ -46,6 +50,7 @@ from crdtsync.replication.member_builders import (
     record,
     remove,
     share,
+    succeed,
 )
 from crdtsync.replication.member_codec import decode_record
 from crdtsync.replication.member_graph import Graph, Node
@@ -60,7 +65,7 @@ from crdtsync.replication.member_records import (
     epoch_info,
     signed_bytes,
 )
-from crdtsync.replication.member_state import Delivery, Epoch, Member, State
+from crdtsync.replication.member_state import Delivery, Epoch, Member, State, Succession
 
 __all__ = [
     "NO_PRACTICE",
@@ -75,6 +80,7 @@ __all__ = [
     "Place",
     "Sign",
     "State",
+    "Succession",
     "Verify",
     "add",
     "address",
@@ -87,6 +93,7 @@ __all__ = [
     "record",
     "remove",
     "share",
+    "succeed",
 ]
 
 Verify = Callable[[bytes, bytes, bytes], bool]

@@ -159,6 +159,7 @@ class Receiving:
                 core.inbox.freeze(log, end)
                 core.stored.cut(log, end)
                 author = replica_of(log)
+                core.touched.add(author)
                 core.alarm(
                     "fork",
                     f"{core.name_of(author)} wrote a log twice under one name: what follows on commit "
@@ -206,11 +207,9 @@ class Receiving:
         """The batch is on disk, synced: now, and not before, others may hear of it (L1)."""
         core = self._core
         batch, self._storing = self._storing, []
-        core.arrived += len(batch)
         counted = [item for item in batch if core.counts(*item.commit.id)]
-        for item in counted:
-            core.stored.advance(item.commit.header.log, item.commit.head)
         for item in batch:
+            core.kept(item.commit)
             self._settle(item)
         keys = [key for item in counted for key in item.keys]
         serving.push(core, [(item.commit, item.checked) for item in counted], keys)

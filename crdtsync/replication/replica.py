@@ -13,7 +13,9 @@ from crdtsync import limits
 from crdtsync.errors import Malformed, NotAMember, PeerError, TooLarge
 from crdtsync.ids import Head, LogId, PracticeId, ReplicaId
 from crdtsync.replication import effects, events, meeting, messages, serving
-from crdtsync.replication.effects import Close, Effect, NewBoot, ReadAgain, ReadKeys, StoreKeys
+from crdtsync.replication.boots import Boots, Continues
+from crdtsync.replication.branches import Branches
+from crdtsync.replication.effects import Close, Effect, ReadAgain, ReadKeys, StoreKeys
 from crdtsync.replication.fork_proof import ForkProof
 from crdtsync.replication.forks import Forks
 from crdtsync.replication.frontier import Frontier
@@ -21,6 +23,7 @@ from crdtsync.replication.holdings import Holdings
 from crdtsync.replication.inbox import Inbox
 from crdtsync.replication.membership import Membership
 from crdtsync.replication.receiving import Receiving
+from crdtsync.replication.recovering import Recovering
 from crdtsync.replication.repair import Repair, say
 from crdtsync.replication.session import Peer, Phase
 from crdtsync.replication.state import Core, Verify
@@ -29,10 +32,11 @@ __all__ = ["Replica", "effects", "events"]
 
 
 class Replica:
-    """One replica's part of the protocol. Holds L1, L2, L3, L6 and L7 as far as they concern what peers send.
+    """One replica's part of the protocol. Holds L1 to L4, L6 and L7 as far as they concern what peers send.
 
-    `frontier` is what is stored, `log` the log that is being written (None while no boot is open). `now` is a monotonic
-    time in seconds; it may begin anywhere.
+    `frontier` is what is stored, `boots` what the first commit of each of its logs continues. `log` is the log that is
+    being written (None while no boot is open), `line` the one that this store's own processes wrote last. `recovering`
+    is the flag of the last `NoteRecovering`. `now` is a monotonic time in seconds; it may begin anywhere.
     """
 
     def __init__(
@@ -43,21 +47,27 @@ class Replica:
         membership: Membership,
         verify: Verify,
         frontier: Mapping[LogId, Head],
+        boots: Mapping[LogId, Continues],
         log: LogId | None = None,
+        line: LogId | None = None,
+        recovering: bool = False,
     ) -> None:
         stored = Frontier(frontier)
         arrived = stored.commits()
         frozen = dict(membership.state().frozen)
         for forked, end in frozen.items():
             stored.cut(forked, end)
-        self._core = Core(
-            practice, replica, membership, verify, stored, Inbox(stored, frozen), log, arrived=arrived, frozen=frozen
-        )
+        tree = Boots(boots, lambda log: self._core.stored.sequence(log))
+        inbox = Inbox(stored, frozen)
+        self._core = Core(practice, replica, membership, verify, stored, inbox, tree, log, arrived=arrived)
+        self._core.frozen.update(frozen)
         self._forks = Forks(self._core)
         self._receiving = Receiving(self._core, self._forks)
         self._repair = Repair(self._core, self._receiving)
         self._holdings = Holdings(self._core)
-        self._recovering: tuple[LogId, Head] | None = None
+        self._branches = Branches(self._core)
+        self._recovering = Recovering(self._core, recovering)
+        self._line = line
 
     # -- what the driver may look at ---------------------------------------------------------------------------------
 
@@ -108,8 +118,20 @@ class Replica:
 
     @property
     def recovering(self) -> bool:
-        """Whether a peer knows more of our own log than we do, and we have not fetched it yet: no writes (L4)."""
-        return self._recovering is not None
+        """Whether others know more of our own logs than we do, and we have not fetched it yet: no writes (L4)."""
+        return self._recovering.active
+
+    @property
+    def suspended(self) -> Mapping[ReplicaId, tuple[LogId, ...]]:
+        """Members whose logs have branched, and where: until an admin says which branch goes on (L4)."""
+        return self._branches.suspended
+
+    @property
+    def superseded(self) -> bool:
+        """Whether an admin said that another branch of this very replica goes on: no writes here any more (L4)."""
+        core = self._core
+        written = core.log is not None and core.log in core.stored
+        return self._branches.superseded(core.log if written else self._line)
 
     @property
     def busy(self) -> bool:
@@ -119,7 +141,7 @@ class Replica:
     @property
     def wakeup(self) -> float:
         """When the driver must come back with a `Tick` at the latest."""
-        due = min(self._repair.due, self._holdings.due, self._forks.due)
+        due = min(self._repair.due, self._holdings.due, self._recovering.due, self._forks.due)
         for peer in self._core.peers.values():
             if peer.unsaid:
                 due = min(due, peer.told_at + limits.have_interval_s)
@@ -153,6 +175,9 @@ class Replica:
         core.now = now
         core.out = []
         _HANDLERS[type(event)](self, event)
+        self._branches.look()
+        for peer, error in self._recovering.look():
+            self._give_up(peer, error)
         if now >= self.wakeup:
             self._tick()
         return core.out
@@ -174,19 +199,26 @@ class Replica:
         if core.membership.state().active(event.replica) is None:
             core.out.append(Close(event.link, "the peer is no member of this practice"))
             return
-        for other in list(core.peers.values()):
-            if other.replica == event.replica:
-                loser = self._loser(other, event)
-                core.out.append(Close(loser, "there is another link to this peer"))
-                if loser == event.link:
-                    return
-                self._forget_link(other.link)
+        others = [peer for peer in core.peers.values() if peer.replica == event.replica]
+        if event.replica in self._branches.suspended and len(others) < limits.links_per_replica_max:
+            others = []  # two running copies of one disk: their hellos tell them apart
+        for other in others:
+            if not self._only_one(other, event):
+                return
         peer = Peer(event.link, event.replica, event.dialled, core.now)
         core.peers[event.link] = peer
         self._holdings.begin(peer)
         self._greet(peer)
 
-    def _loser(self, other: Peer, event: events.LinkUp) -> int:
+    def _only_one(self, other: Peer, link: events.LinkUp | Peer) -> bool:
+        """Of two links to one peer end one. Whether the other one is that."""
+        loser = self._loser(other, link)
+        self._core.out.append(Close(loser, "there is another link to this peer"))
+        if loser in self._core.peers:
+            self._forget_link(loser)
+        return loser == other.link
+
+    def _loser(self, other: Peer, event: events.LinkUp | Peer) -> int:
         """Of two links to one peer both sides keep the same: the newer of one dialler, else that of the smaller id."""
         if other.dialled == event.dialled:
             return other.link
@@ -205,6 +237,7 @@ class Replica:
 
     def _forget_link(self, link: int) -> None:
         core = self._core
+        self._recovering.link_down(core.peers[link])
         del core.peers[link]
         lost = core.feeds.link_down(link)
         self._choose(lost)
@@ -245,6 +278,8 @@ class Replica:
             raise NotAMember("the peer says that it is another than its key")
         if message.version != messages.PROTOCOL_VERSION:
             raise Malformed(f"the peer speaks protocol version {message.version}; update the older program")
+        if not self._tell_apart(peer, LogId(message.log)):
+            return
         if peer.phase is Phase.OPENING:
             peer.phase = Phase.TELLING
         elif message.heard:
@@ -253,6 +288,16 @@ class Replica:
             self._greet(peer)  # it asks again, so it has not heard us
         meeting.tell(core, peer)
         serving.tell_all(core, peer)
+
+    def _tell_apart(self, peer: Peer, log: LogId) -> bool:
+        """Two links to one replica stand beside each other only while two of its disks are running (L4). Whether this
+        one still stands."""
+        peer.log = log
+        for other in list(self._core.peers.values()):
+            if other.replica == peer.replica and other.log == log and other is not peer:
+                older, newer = sorted((other, peer), key=lambda each: each.link)
+                self._only_one(older, newer)
+        return peer.link in self._core.peers
 
     def _have(self, peer: Peer, message: messages.Have) -> None:
         for log, head in message.heads:
@@ -263,21 +308,9 @@ class Replica:
         if message.whole and peer.phase is Phase.TELLING:
             peer.phase = Phase.LIVE
         self._receiving.check_heads(peer, message.heads)
-        self._check_own_log(peer)
+        self._recovering.heard(peer, message.heads)
         if peer.live:
             self._choose(list(peer.have) if message.whole else [log for log, _ in message.heads])
-
-    def _check_own_log(self, peer: Peer) -> None:
-        """L4: a peer that knows more of our own log than we do has seen a later life of this disk."""
-        core = self._core
-        if core.log is None:
-            return
-        theirs = peer.have.head(core.log)
-        if theirs.sequence > core.inbox.taken.sequence(core.log):
-            core.alarm("rollback", "A peer holds commits of this replica that are not here: they are fetched first.")
-            self._recovering = (core.log, theirs)
-            core.log = None
-            core.out.append(NewBoot("a peer holds more of this replica's log than the replica itself"))
 
     def _choose(self, logs: Iterable[LogId]) -> None:
         core = self._core
@@ -311,6 +344,7 @@ class Replica:
     def _records(self, peer: Peer, message: messages.Records) -> None:
         if meeting.received(self._core, peer, message):
             self._unstall()
+            self._branches.members_changed()
 
     def _want_keys(self, peer: Peer, message: messages.WantKeys) -> None:
         self._core.out.append(ReadKeys(peer.link, message.ids))
@@ -355,16 +389,16 @@ class Replica:
 
     def _stored(self, _: events.Stored) -> None:
         self._receiving.stored()
-        if self._recovering is not None and self._core.stored.covers([self._recovering]):
-            self._recovering = None
 
     def _wrote(self, event: events.Wrote) -> None:
         core = self._core
-        core.arrived += len(event.commits)
         counted = [commit for commit in event.commits if core.counts(*commit.id)]
+        for commit in event.commits:
+            core.kept(commit)
+            self._line = commit.header.log
         for commit in counted:
-            core.stored.advance(commit.header.log, commit.head)
             core.inbox.written(commit)
+        self._recovering.wrote()
         serving.push(core, [(commit, True) for commit in counted], event.keys)
         self._receiving.proceed()
 
@@ -376,9 +410,13 @@ class Replica:
             self._choose([previous])
         self._choose([log for peer in core.live_peers() for log in peer.have])
 
+    def _go_on_alone(self, _: events.GoOnAlone) -> None:
+        self._recovering.by_word()
+
     def _members_stored(self, event: events.MembersStored) -> None:
         meeting.stored(self._core, event.records)
         self._unstall()
+        self._branches.members_changed()
 
     def _feeds_read(self, event: events.FeedsRead) -> None:
         serving.feeds_read(self._core, event)
@@ -427,6 +465,7 @@ _HANDLERS: dict[type, Callable[[Replica, Any], None]] = {
     events.Stored: Replica._stored,
     events.Wrote: Replica._wrote,
     events.BootOpened: Replica._boot_opened,
+    events.GoOnAlone: Replica._go_on_alone,
     events.MembersStored: Replica._members_stored,
     events.FeedsRead: Replica._feeds_read,
     events.BacklogRead: Replica._backlog_read,

@@ -51,6 +51,8 @@ class Peer:
     dialled: bool
     heard: float
     phase: Phase = Phase.OPENING
+    log: LogId | None = None
+    """The log that the peer writes, as its hello said: two running copies of one disk write different ones (L4)."""
     have: Frontier = field(default_factory=Frontier)
     """What is durable at the peer, as it said: offer and acknowledgement."""
     member_hashes: set[MemberHash] = field(default_factory=set)

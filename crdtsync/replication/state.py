@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from crdtsync.ids import CommitId, Head, LogId, PracticeId, ReplicaId, base32
+from crdtsync.ids import CommitId, Head, LogId, PracticeId, ReplicaId, base32, replica_of
 from crdtsync.replication import messages
+from crdtsync.replication.boots import Boots
+from crdtsync.replication.commit import Commit
 from crdtsync.replication.effects import Alarm, Effect, Send
 from crdtsync.replication.frontier import Frontier
 from crdtsync.replication.gossip import Feeds
@@ -28,6 +30,7 @@ class Core:
     verify: Verify
     stored: Frontier
     inbox: Inbox
+    boots: Boots
     log: LogId | None = None
     peers: dict[int, Peer] = field(default_factory=dict)
     feeds: Feeds = field(default_factory=Feeds)
@@ -37,6 +40,8 @@ class Core:
     """Logs that have two hashes for one sequence somewhere, and where they end for everybody (L3)."""
     rotten: dict[CommitId, None] = field(default_factory=dict)
     """Commits on our disk that are not what was written any more: they are asked for again (L5)."""
+    touched: set[ReplicaId] = field(default_factory=set)
+    """Replicas whose boots may end elsewhere than when that was last looked at (L4)."""
     out: list[Effect] = field(default_factory=list)
     now: float = 0.0
 
@@ -59,6 +64,16 @@ class Core:
         """Tell people."""
         self.out.append(Alarm(kind, text))
 
+    def kept(self, commit: Commit) -> None:
+        """A commit is on disk, synced."""
+        log = commit.header.log
+        self.arrived += 1
+        if not self.counts(*commit.id):
+            return
+        self.stored.advance(log, commit.head)
+        if self.boots.learn(commit) or log in self.membership.state().closed:
+            self.touched.add(replica_of(log))
+
     def refused_logs(self) -> frozenset[LogId]:
         """Logs that are taken from nobody: our own, and frozen ones that are here up to their end."""
         own = () if self.log is None else (self.log,)
@@ -67,8 +82,12 @@ class Core:
 
     def counts(self, log: LogId, sequence: int) -> bool:
         """Whether a commit stands before the end of its log, if that has one (L3)."""
+        return self.counted(log, sequence) == sequence
+
+    def counted(self, log: LogId, sequence: int) -> int:
+        """How far a log that goes up to `sequence` counts."""
         end = self.frozen.get(log)
-        return end is None or sequence <= end.sequence
+        return sequence if end is None else min(sequence, end.sequence)
 
     def live_peers(self) -> list[Peer]:
         """Peers with whom feeds may run."""

@@ -125,7 +125,10 @@ class Node:
             membership=membership,
             verify=self.sealer.verify,
             frontier=self.disk.frontier(),
+            boots=self.host.engine.boots(),
             log=self.host.log,
+            line=self.host.engine.line,
+            recovering=self.host.recovering,
         )
 
     def stop(self, where: str) -> None:
@@ -280,7 +283,9 @@ class Node:
         try:
             if epoch is None:
                 raise RefusedError("every key epoch has a removed reader")
-            grant = WriteGrant(tuple(membership.heads), epoch)
+            if self.replica.recovering or self.replica.superseded:
+                raise RefusedError("newer commits of this site are fetched first, or another copy of it goes on")
+            grant = WriteGrant(tuple(membership.heads), epoch, membership.state().closed)
             outcomes, view, boot = self.host.write([pending.request for pending in group], grant)
         except (RefusedError, PowerCut) as error:
             for pending in group:

@@ -31,6 +31,8 @@ def unsettled(nodes: Sequence[Node]) -> str:
             return f"{node.name} has {core.inbox.commits} commits in its inbox"
         if status.derived != status.arrival or status.waiting:
             return f"{node.name} has derived {status.derived} of {status.arrival}, {status.waiting} keys are waited for"
+        if core.recovering:
+            return f"{node.name} waits for newer commits of its own"
         if core.attests_due():
             return f"{node.name} has heads of removed replicas to attest"
         if any(peer.waiting for peer in core.peers.values()):
@@ -94,6 +96,13 @@ def equal_conflicts(nodes: Sequence[Node]) -> None:
     for node, conflicts in zip(nodes, found, strict=True):
         if conflicts != found[0]:
             raise OracleFailed(f"L5: {node.name} shows other conflicts than {nodes[0].name}")
+
+
+def equal_branches(nodes: Sequence[Node]) -> None:
+    """L4: every site sees the same replicas suspended, and their logs end at the same places."""
+    for node in nodes:
+        if node.replica.suspended != nodes[0].replica.suspended:
+            raise OracleFailed(f"L4: {node.name} sees other branches than {nodes[0].name}")
 
 
 def whole_views(nodes: Sequence[Node]) -> None:

@@ -164,6 +164,12 @@ def _boot_opened(node: Node) -> None:
     node.handle(events.BootOpened(node.host.new_boot()))
 
 
+def _note_recovering(node: Node, effect: effects.NoteRecovering) -> bool:
+    node.step(f"is recovering: {effect.recovering}")
+    node.queue(node.machine.sync_s, lambda: node.host.note_recovering(effect.recovering))
+    return True
+
+
 def _rederive(node: Node, effect: effects.Rederive) -> bool:
     del effect
 
@@ -197,6 +203,7 @@ PERFORM: Final[Mapping[type, Callable[[Node, Any], bool]]] = {
     effects.RepairRecords: _repair_records,
     effects.MembersChanged: _members_changed,
     effects.NewBoot: _new_boot,
+    effects.NoteRecovering: _note_recovering,
     effects.Rederive: _rederive,
     effects.Alarm: _alarm,
 }

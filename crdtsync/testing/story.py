@@ -253,6 +253,7 @@ class Story(World):
         if node.up:
             node.stop("its disk failed")
         node.proof.lose()
+        self.expected_alarms |= {"restored", "clone"}
         node.replace_disk(image, [other.disk for other in self.nodes.values() if other is not node])
 
     def _watch(self) -> None:

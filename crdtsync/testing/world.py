@@ -184,6 +184,7 @@ class World:
         oracles.nothing_lost(nodes, self.ledger)
         oracles.cuts_kept(nodes, self.ledger)
         oracles.equal_conflicts(nodes)
+        oracles.equal_branches(nodes)
         oracles.whole_views(nodes)
         oracles.credit_whole(nodes)
         chosen = self.streams("oracles").choice(nodes)

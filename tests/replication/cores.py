@@ -32,6 +32,7 @@ class Author:
     members: tuple[MemberHash, ...]
     boot: int = 1
     commits: list[Commit] = field(default_factory=list)
+    continues: tuple[LogId, Head] | None = None
 
     @property
     def log(self) -> LogId:
@@ -63,6 +64,7 @@ class Author:
             dependencies=tuple(sorted((depends or {}).items())),
             members=tuple(self.members if members is None else members),
             parts=(PartRef(name, EPOCH, part_hash(body), len(body), key is not None),),
+            continues=None if self.commits else self.continues,
         )
         encoded = encode_header(header)
         hash_ = header_hash(encoded)
@@ -90,6 +92,7 @@ class Site:
     closed: dict[int, str] = field(default_factory=dict)
     seen: list[effects.Effect] = field(default_factory=list)
     waiting: deque[Callable[[], None]] = field(default_factory=deque)
+    recovering: bool = False
 
     def __post_init__(self) -> None:
         self.author = Author(self.name, self.book.practice, self.book.heads)
@@ -102,7 +105,14 @@ class Site:
             membership=self.book,
             verify=people.verify,
             frontier={item.commit.header.log: item.commit.head for item in self.disk},
+            boots={
+                item.commit.header.log: item.commit.header.continues
+                for item in self.disk
+                if item.commit.header.sequence == 1
+            },
             log=log,
+            line=self.author.log if self.author.commits else None,
+            recovering=self.recovering,
         )
 
     # -- what happens ----------------------------------------------------------------------------------------------
@@ -169,6 +179,8 @@ class Site:
             self.sent.setdefault(effect.link, deque()).append(effect.message)
         elif isinstance(effect, effects.Close):
             self.closed[effect.link] = effect.reason
+        elif isinstance(effect, effects.NoteRecovering):
+            self.recovering = effect.recovering
         elif isinstance(effect, effects.Alarm | effects.MembersChanged | effects.NewBoot | effects.Rederive):
             pass
         elif self.hold:

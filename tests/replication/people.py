@@ -142,6 +142,11 @@ class Book(m.Membership):
         share = (epoch_id(number), replica(name), sealed(number, name))
         return self.put(m.share(signer(author), self.at(author), [share]))
 
+    def succeeds(self, author: str, name: str, boot: int, **ends: int) -> MemberHash:
+        """Of the branches of `name`, `boot` goes on; `boot_2=5` says that its log of boot 2 ends at 5."""
+        heads = {log(name, int(word.removeprefix("boot_"))): head(sequence) for word, sequence in ends.items()}
+        return self.put(m.succeed(signer(author), self.at(author), log(name, boot), heads))
+
     def names(self) -> str:
         """The active members, in the order of the alphabet; the recovery sheet is left out."""
         found = (member.name.lower() for member in self.state().members.values() if member.active)

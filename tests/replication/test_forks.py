@@ -142,6 +142,7 @@ def test_a_restart_keeps_it() -> None:
         membership=b.book,
         verify=people.verify,
         frontier={one.log: one.head},
+        boots={one.log: None},
     )
     assert again.stored.head(one.log) == one.commits[3].head
     assert again.arrived == 7

@@ -47,6 +47,15 @@ def test_the_author_is_preferred_though_others_have_more() -> None:
     assert choose(Feeds(), peer(1, "c", a=9), peer(2, "a", a=7)).feed == {2: [(A, 1)]}
 
 
+def test_of_two_running_copies_the_one_that_writes_the_log_is_preferred() -> None:
+    """Both have the author's name; the other one knows the log by way of somebody else."""
+    copy, writer = peer(1, "a", a=9), peer(2, "a", a=7)
+    copy.log, writer.log = log("a", 2), A
+    assert choose(Feeds(), copy, writer).feed == {2: [(A, 1)]}
+    copy.log, writer.log = None, None
+    assert choose(Feeds(), copy, writer).feed == {1: [(A, 1)]}, "who has more, while their hellos tell nothing"
+
+
 def test_equal_peers_are_told_apart_by_their_links() -> None:
     assert choose(Feeds(), peer(2, "d", a=5), peer(1, "c", a=5)).feed == {1: [(A, 1)]}
 

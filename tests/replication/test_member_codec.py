@@ -24,6 +24,7 @@ from crdtsync.replication.member_records import (
     NewEpoch,
     Remove,
     Share,
+    Succeed,
     Unknown,
     signed_bytes,
 )
@@ -61,7 +62,12 @@ def test_each_op_comes_back_as_it_was_written() -> None:
         (m.share(SIGN, PLACE, shares), "share", Share(tuple(shares))),
         (m.attest(SIGN, PLACE, {log("b"): head(3)}), "attest", Attest(((log("b"), head(3)),))),
         (m.address(SIGN, PLACE, ["a:1", "[::1]:2"]), "address", Address(("a:1", "[::1]:2"))),
-        (m.record(SIGN, PLACE, "hold", [1, [2]]), "hold", Unknown()),
+        (
+            m.succeed(SIGN, PLACE, log("b", 2), {log("b"): head(3)}),
+            "succeed",
+            Succeed(replica("b"), log("b", 2), ((log("b"), head(3)),)),
+        ),
+        (m.record(SIGN, PLACE, "later", [1, [2]]), "later", Unknown()),
     ]
     for data, op, body in written:
         record = decode_record(data)
@@ -106,6 +112,7 @@ REMOVE = m.remove(SIGN, PLACE, replica("b"), reason="", heads={log("b"): head(3)
 SHARE = m.share(SIGN, PLACE, [(epoch_id("1"), replica("b"), b"x")])
 ATTEST = m.attest(SIGN, PLACE, {log("b"): head(3)})
 ADDRESS = m.address(SIGN, PLACE, ["a:1"])
+SUCCEED = m.succeed(SIGN, PLACE, log("b", 2), {log("b"): head(3)})
 PARENT = BOOK.heads[0]
 LONG = "x" * 201
 
@@ -174,6 +181,12 @@ REFUSED: list[tuple[str, bytes, str]] = [
     ("head of an attest", changed(ATTEST, (5, 0, 0, 1), -1), "log head: not a number from 0"),
     ("hash of an attest", changed(ATTEST, (5, 0, 0, 2), bytes(31)), "log head: not 32 bytes"),
     ("addresses of an address", changed(ADDRESS, (5, 0), "a:1"), "membership addresses: not a list"),
+    ("body of succeed", changed(SUCCEED, (5,), [replica("b"), log("b")]), "the body of `succeed` is too short"),
+    ("succeeding log", changed(SUCCEED, (5, 1), bytes(23)), "membership log: not 24 bytes"),
+    ("a log of another", changed(SUCCEED, (5, 1), log("c", 2)), "a log that is not another branch"),
+    ("an end of another's log", changed(SUCCEED, (5, 2, 0, 0), log("c")), "a log that is not another branch"),
+    ("who goes on ends", changed(SUCCEED, (5, 2, 0, 0), log("b", 2)), "a log that is not another branch"),
+    ("head of a succession", changed(SUCCEED, (5, 2, 0, 1), -1), "log head: not a number from 0"),
     ("signature too short", changed(ADD, (6,), bytes(63)), "not seven items that end with a signature"),
     ("signature a text", changed(ADD, (6,), "x" * 64), "not seven items that end with a signature"),
     ("an item behind the signature", pack([*items_of(ADD), 1]), "not seven items that end with a signature"),

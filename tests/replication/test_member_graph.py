@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from crdtsync.ids import Head, LogId, MemberHash, ReplicaId
 from crdtsync.replication import membership as m
-from crdtsync.replication.member_records import Add, Address, Attest, Found, NewEpoch, Remove, Share
+from crdtsync.replication.member_records import Add, Address, Attest, Found, NewEpoch, Remove, Share, Succeed
 
 from .people import Book, entry, epoch, epoch_id, founding, head, log, replica, sealed, signer
 
 NAMES = "abcde"
-OPS = ("add", "add", "remove", "remove", "address", "attest", "epoch", "share", "later")
+OPS = ("add", "add", "remove", "remove", "address", "attest", "epoch", "share", "succeed", "later")
 ROLES = (("site", True), ("site", True), ("site", False), ("archive", False))
 
 
@@ -80,6 +80,9 @@ def _record(step: Step, author: str, number: int, place: m.Place) -> bytes:
             return m.attest(sign, place, {log(target): head(1000 - number)})
         case "epoch":
             return m.epoch(sign, place, epoch(str(number), author[0] + target, parents=["1"]))
+        case "succeed":
+            boot, other = (1, 2) if number % 2 else (2, 1)
+            return m.succeed(sign, place, log(target, boot), {log(target, other): head(1000 - number)})
         case "share":
             return m.share(sign, place, [(epoch_id("1"), replica(target), sealed("1", target))])
         case _:
@@ -116,7 +119,7 @@ class Model:
         body = self.records[at].body
         reader = author.role in ("site", "recovery")
         admin = author.role == "recovery" or (author.role == "site" and author.admin)
-        if isinstance(body, Add | Remove):
+        if isinstance(body, Add | Remove | Succeed):
             return admin
         return reader if isinstance(body, NewEpoch | Share) else isinstance(body, Address | Attest)
 
@@ -176,6 +179,17 @@ class Model:
                         cuts[name] = end
         return cuts
 
+    def successions(self, known: frozenset[MemberHash]) -> dict[ReplicaId, m.Succession]:
+        found: dict[ReplicaId, m.Succession] = {}
+        for record in self.effective(known):
+            body = self.records[record].body
+            if isinstance(body, Succeed):
+                heads = dict(found[body.replica].heads) if body.replica in found else {}
+                for name, end in body.heads:
+                    heads[name] = max(heads.get(name, end), end)
+                found[body.replica] = m.Succession(body.log, heads)
+        return found
+
 
 def check(book: Book, heads: tuple[MemberHash, ...]) -> None:
     model = Model(book)
@@ -189,6 +203,7 @@ def check(book: Book, heads: tuple[MemberHash, ...]) -> None:
         if active:
             assert state.members[who].record == record
     assert state.cuts == model.cuts(known)
+    assert state.successions == model.successions(known)
     effective = model.effective(known)
     made = {
         body.epoch.id

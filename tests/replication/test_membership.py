@@ -256,7 +256,7 @@ def test_removing_somebody_who_never_was_there_has_no_effect() -> None:
 def test_an_unknown_op_is_kept_passed_on_and_without_effect() -> None:
     book = practice("b")
     before = book.state()
-    later = book.put(m.record(signer("b"), book.at("b"), "succeed", ["anything", [1, None], 2.5]))
+    later = book.put(m.record(signer("b"), book.at("b"), "later", ["anything", [1, None], 2.5]))
     assert book.has(later) and book.heads == (later,)
     assert (later, book.get(later).data) in book.records()
     assert book.state() == before
