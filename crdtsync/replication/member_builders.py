@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from crdtsync.ids import EpochId, Head, LogId, MemberHash, PracticeId, ReplicaId
+from crdtsync.ids import CommitHash, CommitId, EpochId, Head, LogId, MemberHash, PracticeId, ReplicaId
 from crdtsync.replication.codec import check_bytes, pack
 from crdtsync.replication.commit import SIGNATURE_BYTES
 from crdtsync.replication.member_codec import ARRAY_OF_ITEMS, FORMAT_VERSION, SIGNATURE_HEAD, decode_record
@@ -71,6 +71,11 @@ def attest(sign: Sign, place: Place, heads: Mapping[LogId, Head]) -> bytes:
 def address(sign: Sign, place: Place, addresses: Sequence[str]) -> bytes:
     """A record by a member that says where it can be reached; it replaces what it said before."""
     return record(sign, place, "address", [list(addresses)])
+
+
+def hold(sign: Sign, place: Place, commit: CommitId, commit_hash: CommitHash, reason: str) -> bytes:
+    """A record by a reader that a commit is not to be applied by anybody; it stays for ever (L6)."""
+    return record(sign, place, "hold", [commit.log, commit.sequence, commit_hash, reason])
 
 
 def record(sign: Sign, place: Place, op: str, body: list[Any]) -> bytes:

@@ -14,6 +14,7 @@ from crdtsync.ids import (
     KEY_ID_BYTES,
     PRACTICE_ID_BYTES,
     REPLICA_ID_BYTES,
+    CommitId,
     EpochId,
     Head,
     LogId,
@@ -32,6 +33,7 @@ from crdtsync.replication.member_records import (
     Entry,
     EpochBody,
     Found,
+    Hold,
     MemberRecord,
     NewEpoch,
     Remove,
@@ -46,6 +48,8 @@ RANDOM_BYTES: Final = 32
 WRAPPED_BYTES: Final = 40
 KEY_BYTES_MAX: Final = 4_096
 """A certificate, a public sealing key or a sealed epoch key."""
+REASON_CHARACTERS_MAX: Final = 32
+"""The word for why a commit is held."""
 _ITEMS: Final = 7
 ARRAY_OF_ITEMS: Final = bytes([0x90 | _ITEMS])
 """How msgpack begins a record."""
@@ -153,6 +157,11 @@ def _address(items: list[Any]) -> Address:
     return Address(_addresses(items[0]))
 
 
+def _hold(items: list[Any]) -> Hold:
+    log, head = log_head(items[:3])
+    return Hold(CommitId(log, head.sequence), head.hash, check_text(items[3], REASON_CHARACTERS_MAX, "hold reason"))
+
+
 _BODIES: Final[Mapping[str, tuple[int, Callable[[list[Any]], Body]]]] = {
     "found": (5, _found),
     "add": (2, _add),
@@ -161,6 +170,7 @@ _BODIES: Final[Mapping[str, tuple[int, Callable[[list[Any]], Body]]]] = {
     "share": (1, _share),
     "attest": (1, _attest),
     "address": (1, _address),
+    "hold": (4, _hold),
 }
 
 

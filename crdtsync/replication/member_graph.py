@@ -17,6 +17,7 @@ from crdtsync.replication.member_records import (
     Attest,
     Entry,
     Found,
+    Hold,
     MemberRecord,
     NewEpoch,
     Remove,
@@ -75,6 +76,7 @@ class Graph:
     shares: list[Node] = field(default_factory=list)
     attests: list[Node] = field(default_factory=list)
     addresses: list[Node] = field(default_factory=list)
+    holds: list[Node] = field(default_factory=list)
     removals: dict[ReplicaId, int] = field(default_factory=dict)
     _grants: dict[int, Grants] = field(default_factory=dict)
     _weighty: int = 0
@@ -103,6 +105,7 @@ class Graph:
             (Add | Share, self.shares),
             (Attest | Remove, self.attests),
             (Address, self.addresses),
+            (Hold, self.holds),
         ):
             if isinstance(body, kinds):
                 insort(nodes, node)
@@ -151,7 +154,7 @@ class Graph:
         return not (isinstance(node.record.body, Found) or (standing is not None and _may(standing.entry, node)))
 
     def standing(self, replica: ReplicaId, known: int, grants: Grants) -> Grant | None:
-        """The add by which `replica` belongs in `known`: the first that has seen every removal of it (rule 4)."""
+        """The add by which `replica` belongs in `known`: the first that has seen every removal of it (rule 5)."""
         removed = self.removals.get(replica, 0) & known
         for grant in grants.get(replica, ()):
             if grant.node.bit & known and not removed & ~grant.node.past:
@@ -182,6 +185,6 @@ def _may(author: Entry, node: Node) -> bool:
     body = node.record.body
     if isinstance(body, Add | Remove):
         return administers(author.role, author.admin)
-    if isinstance(body, NewEpoch | Share):
+    if isinstance(body, NewEpoch | Share | Hold):
         return reads(author.role)
     return isinstance(body, Attest | Address)

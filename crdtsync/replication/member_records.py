@@ -12,6 +12,7 @@
     share     [[[epoch, replica, sealed key], …]]
     attest    [[[log, sequence, hash], …]]
     address   [[address, …]]
+    hold      [log, sequence, hash, reason word]
 
     entry     = [sig, tls, kem, role, admin, name, [address, …]]
     epoch     = [id, [[parent epoch, wrapped key], …], [[replica, sealed key], …]]
@@ -27,7 +28,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from crdtsync.ids import PRACTICE_ID_BYTES, EpochId, Head, LogId, MemberHash, PracticeId, ReplicaId, replica_id_of
+from crdtsync.ids import (
+    PRACTICE_ID_BYTES,
+    CommitHash,
+    CommitId,
+    EpochId,
+    Head,
+    LogId,
+    MemberHash,
+    PracticeId,
+    ReplicaId,
+    replica_id_of,
+)
 
 DOMAIN_SIGN: Final = b"crdtsync/member-signature/1"
 DOMAIN_EPOCH: Final = b"crdtsync/epoch/1"
@@ -120,11 +132,20 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """A commit that nobody is to apply, for ever (L6): the one at this place of the log that has this hash."""
+
+    commit: CommitId
+    hash: CommitHash
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """A record of a later version: kept and passed on, without effect here."""
 
 
-Body = Found | Add | Remove | NewEpoch | Share | Attest | Address | Unknown
+Body = Found | Add | Remove | NewEpoch | Share | Attest | Address | Hold | Unknown
 
 
 @dataclass(frozen=True, slots=True)

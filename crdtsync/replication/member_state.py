@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
-from crdtsync.ids import EpochId, Head, LogId, MemberHash, PracticeId, ReplicaId
+from crdtsync.ids import CommitHash, CommitId, EpochId, Head, LogId, MemberHash, PracticeId, ReplicaId
 from crdtsync.replication.member_records import NO_PRACTICE, epoch_info
 
 
@@ -77,7 +77,8 @@ class State:
 
     `members` holds active and removed members. `shares` holds per epoch the key as sealed to each reader, by the epoch
     itself or by a later share. `cuts` holds, for logs of members that are not active, up to where their commits count;
-    a log of such a member that is missing there does not count at all.
+    a log of such a member that is missing there does not count at all. `holds` are the commits that nobody applies, by
+    place and hash, each with the word for why; they stay whoever is removed. `held_by` tells who knew of a hold.
     """
 
     practice: PracticeId
@@ -85,6 +86,10 @@ class State:
     epochs: Mapping[EpochId, Epoch]
     shares: Mapping[EpochId, Mapping[ReplicaId, bytes]]
     cuts: Mapping[LogId, Head]
+    holds: Mapping[CommitId, Mapping[CommitHash, str]] = field(default_factory=dict)
+    held_by: Callable[[Iterable[MemberHash], CommitId], bool] = field(
+        default=lambda members, commit: False, repr=False, compare=False
+    )
 
     def active(self, replica: ReplicaId) -> Member | None:
         """The member, if it belongs now."""

@@ -12,12 +12,14 @@ without a clock and without a coordinator, so it is the same everywhere, in what
        share      a reader
        attest     any active member; moves cuts when it is a reader
        address    any active member, for itself
+       hold       a reader
 
 2. Removal wins: what a replica wrote without having seen its own removal is void, and so is what rests on that, such as
    the records of a member that only a void add let in. Such a member counts as removed.
 3. Removals themselves are never made void, so mutual and cyclic removals remove everybody named in them. What else they
    carry (the next epoch, heads attested) is void like the rest when others were removing their author.
-4. An add lets a removed replica in again only if it has seen every removal of it. Of several standing adds the first
+4. A hold that counts is never made void: documents were derived without that commit, so the set of holds only grows.
+5. An add lets a removed replica in again only if it has seen every removal of it. Of several standing adds the first
    counts, so a replica that two admins added apart from each other is one member.
 
 "First" and "last" mean the order by length of the longest chain of records down to the founding one, then by hash: an
@@ -40,6 +42,7 @@ from crdtsync.replication.member_builders import (
     attest,
     epoch,
     found,
+    hold,
     record,
     remove,
     share,
@@ -78,6 +81,7 @@ __all__ = [
     "epoch",
     "epoch_info",
     "found",
+    "hold",
     "practice_of",
     "record",
     "remove",

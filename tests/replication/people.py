@@ -6,7 +6,7 @@ import hashlib
 import itertools
 from collections.abc import Callable, Sequence
 
-from crdtsync.ids import CommitHash, EpochId, Head, LogId, MemberHash, ReplicaId
+from crdtsync.ids import CommitHash, CommitId, EpochId, Head, LogId, MemberHash, ReplicaId
 from crdtsync.replication import membership as m
 
 RANDOM = bytes(range(32))
@@ -141,6 +141,10 @@ class Book(m.Membership):
     def shares(self, author: str, number: str, name: str) -> MemberHash:
         share = (epoch_id(number), replica(name), sealed(number, name))
         return self.put(m.share(signer(author), self.at(author), [share]))
+
+    def holds(self, author: str, name: str, sequence: int, reason: str = "form", branch: str = "") -> MemberHash:
+        commit = CommitId(log(name), sequence)
+        return self.put(m.hold(signer(author), self.at(author), commit, head(sequence, branch).hash, reason))
 
     def names(self) -> str:
         """The active members, in the order of the alphabet; the recovery sheet is left out."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from crdtsync import limits
 from crdtsync.errors import CrdtSyncError, Malformed, PeerError, TooLarge
-from crdtsync.ids import MemberHash
+from crdtsync.ids import CommitId, MemberHash
 from crdtsync.replication import membership as m
 from crdtsync.replication.codec import pack, unpack
 from crdtsync.replication.member_codec import decode_record
@@ -21,6 +21,7 @@ from crdtsync.replication.member_records import (
     Attest,
     Body,
     Found,
+    Hold,
     NewEpoch,
     Remove,
     Share,
@@ -47,6 +48,7 @@ from .people import (
 BOOK = practice("b")
 PLACE = BOOK.at("a")
 SIGN = signer("a")
+HELD = CommitId(log("b"), 3)
 
 
 def test_each_op_comes_back_as_it_was_written() -> None:
@@ -61,7 +63,8 @@ def test_each_op_comes_back_as_it_was_written() -> None:
         (m.share(SIGN, PLACE, shares), "share", Share(tuple(shares))),
         (m.attest(SIGN, PLACE, {log("b"): head(3)}), "attest", Attest(((log("b"), head(3)),))),
         (m.address(SIGN, PLACE, ["a:1", "[::1]:2"]), "address", Address(("a:1", "[::1]:2"))),
-        (m.record(SIGN, PLACE, "hold", [1, [2]]), "hold", Unknown()),
+        (m.hold(SIGN, PLACE, HELD, head(3).hash, "form"), "hold", Hold(HELD, head(3).hash, "form")),
+        (m.record(SIGN, PLACE, "erase", [1, [2]]), "erase", Unknown()),
     ]
     for data, op, body in written:
         record = decode_record(data)
@@ -106,6 +109,8 @@ REMOVE = m.remove(SIGN, PLACE, replica("b"), reason="", heads={log("b"): head(3)
 SHARE = m.share(SIGN, PLACE, [(epoch_id("1"), replica("b"), b"x")])
 ATTEST = m.attest(SIGN, PLACE, {log("b"): head(3)})
 ADDRESS = m.address(SIGN, PLACE, ["a:1"])
+HOLD = m.hold(SIGN, PLACE, HELD, head(3).hash, "form")
+HOLD_ITEMS = [HELD.log, HELD.sequence, head(3).hash, "form"]
 PARENT = BOOK.heads[0]
 LONG = "x" * 201
 
@@ -135,6 +140,11 @@ REFUSED: list[tuple[str, bytes, str]] = [
     ),
     ("body of share", changed(SHARE, (5,), []), "the body of `share` is too short"),
     ("body of attest", changed(ATTEST, (5,), []), "the body of `attest` is too short"),
+    ("body of hold", changed(HOLD, (5,), HOLD_ITEMS[:3]), "the body of `hold` is too short"),
+    ("log of a hold", changed(HOLD, (5, 0), b"x"), "log head: not 24 bytes"),
+    ("sequence of a hold", changed(HOLD, (5, 1), -1), "log head"),
+    ("hash of a hold", changed(HOLD, (5, 2), b"x"), "log head: not 32 bytes"),
+    ("reason of a hold", changed(HOLD, (5, 3), "x" * 33), "hold reason: not a text of at most 32 characters"),
     ("body of address", changed(ADDRESS, (5,), []), "the body of `address` is too short"),
     ("long practice name", changed(FOUND, (5, 0), LONG), "membership name: not a text of at most 200"),
     ("random bytes", changed(FOUND, (5, 1), bytes(31)), "founding random bytes: not 32 bytes"),
