@@ -1,7 +1,7 @@
 """Records and their CRDT documents: the only folder that knows the CRDT library."""
 
 from crdtsync.documents.conflict import FieldConflict
-from crdtsync.documents.delta import check_delta
+from crdtsync.documents.delta import Reach, check_delta
 from crdtsync.documents.document import Content, Document
 from crdtsync.documents.edits import Edit, EditEntry, EditText, SetField
 from crdtsync.documents.entries import Entries
@@ -23,6 +23,7 @@ __all__ = [
     "Hunk",
     "Link",
     "Projection",
+    "Reach",
     "Record",
     "SetField",
     "Text",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from crdtsync.documents import Content, Edit
+from crdtsync.engine.holds import DueHold
 from crdtsync.ids import CommitId, DataKeyId, EpochId, MemberHash, RecordId
 from crdtsync.replication.commit import Commit
 from crdtsync.replication.stored import KeyObject
@@ -59,7 +60,8 @@ class DeriveResult:
     """How far the view goes now. `done` tells that nothing is left to be derived with what is here.
 
     `digest` (32 bytes) and `records` sum up the view at `arrival` (L5). `changed`, `alarms` are what came since the
-    last result; `waiting` are the keys that parts wait for. An alarm is a sentence without content of records.
+    last result; `waiting` are the keys that parts wait for. An alarm is a sentence without content of records. `holds`
+    are all commits that are held here and of which nobody has signed so yet: to be signed into the membership (L6).
     """
 
     done: bool
@@ -69,6 +71,7 @@ class DeriveResult:
     changed: Sequence[tuple[str, RecordId]]
     waiting: Sequence[DataKeyId]
     alarms: Sequence[str]
+    holds: Sequence[DueHold] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,10 @@ class RecordState:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A commit that documents could not take, and the records that lack it (L6). `reason` is a sentence."""
+    """A commit that documents could not take, and the records that lack it (L6). `reason` is a sentence.
+
+    The first change of a log to a record that is left out because of such a commit is named in the same way.
+    """
 
     commit: CommitId
     records: tuple[str, ...]

@@ -9,6 +9,7 @@ from typing import Final
 from crdtsync import limits
 from crdtsync.documents import Document
 from crdtsync.engine.derive import blame
+from crdtsync.engine.holds import Holds, sentence
 from crdtsync.engine.marks import Marks
 from crdtsync.engine.parts import Parts
 from crdtsync.engine.replay import Replay, arrivals
@@ -38,6 +39,7 @@ class Verifier:
         sealer: Sealer,
         parts: Parts,
         waiting: Mapping[DataKeyId, Collection[int]],
+        holds: Holds,
         progress: Progress | None,
         keys_of: KeysOf,
     ) -> None:
@@ -45,6 +47,7 @@ class Verifier:
         self._sealer = sealer
         self._parts = parts
         self._waiting = {key: set(found) for key, found in waiting.items()}
+        self._holds = holds
         self._progress = progress
         self._keys_of = keys_of
         self._problems: list[str] = []
@@ -177,23 +180,23 @@ class Verifier:
             self._parts,
             shelf,
             Marks(),
+            self._holds,
             wanted=lambda kind, record: shares == 1 or _share_of(kind, record, shares) == share,
             skip=self._waiting,
-            alarm=self._alarm,
+            alarm=lambda stored, text: None,
             full=put_away,
             unreadable=lambda stored: self._problem(
                 f"{blame(stored.commit)} has a part whose key is not here, and that is not noted as waiting"
             ),
+            name_of=lambda replica: None,
         )
         for batch in arrivals(self._store, upto):
             replay.run(batch)
             put_away()
             self._report(done + batch[-1].arrival)
+        for stored, reason in replay.offences:
+            self._problem(f"{blame(stored.commit)} is not held, and should be: {sentence(reason)}")
         return {(found.kind, found.record): found.fingerprint for found in kept.values()}
-
-    def _alarm(self, text: str) -> None:
-        if text not in self._problems:
-            self._problem(text)
 
     def _compare(self, kind: str, record: RecordId, fingerprint: bytes) -> None:
         stored = self._store.document(kind, record)

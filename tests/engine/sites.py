@@ -139,7 +139,14 @@ class SiteRig:
             alarms.extend(result.alarms)
             if result.done:
                 return DeriveResult(
-                    True, result.arrival, result.digest, result.records, changed, result.waiting, alarms
+                    True,
+                    result.arrival,
+                    result.digest,
+                    result.records,
+                    changed,
+                    result.waiting,
+                    alarms,
+                    result.holds,
                 )
 
     def sync(self, other: SiteRig) -> None:
