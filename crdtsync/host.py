@@ -42,7 +42,9 @@ class Host:
         self.now_ms = now_ms
         self.keyring = Keyring(sealer)
         self.learn_epochs(membership)
-        self.engine = Engine(store, sealer, self.keyring, practice=practice, replica=replica)
+        self._membership = membership
+        self.engine = Engine(store, sealer, self.keyring, practice=practice, replica=replica, name_of=self._name_of)
+        self.honour(membership)
         self._continuity = continuity
         self.continued = self._open_log()
 
@@ -108,6 +110,21 @@ class Host:
         now = self.now_ms()
         self.engine.append(commits, keys, now)
         return self.engine.derive(now)
+
+    def learn(self, state: State) -> bool:
+        """Take in what the membership says now: epoch keys, and which commits are held. True when the view changed by
+        it, or may change."""
+        learnt = self.learn_epochs(state)
+        return self.honour(state) or learnt
+
+    def honour(self, state: State) -> bool:
+        """Leave out what the membership holds (L6). True when the view changed by it."""
+        self._membership = state
+        return self.engine.honour(state.holds, {}, state.held_by)
+
+    def _name_of(self, replica: ReplicaId) -> str | None:
+        member = self._membership.members.get(replica)
+        return None if member is None else member.name
 
     def learn_epochs(self, state: State) -> bool:
         """Open every epoch key that the membership holds for us. True when one was new.
