@@ -361,7 +361,7 @@ class Driver:
             self._queue(self._sign_holds)
         self._holds = result.holds
         if result.done:
-            self.handle(events.Derived(result.arrival, result.digest, result.waiting))
+            self.handle(events.Derived(result.arrival, result.digest, result.waiting, result.held))
         self.changed.notify()
         self.heard.notify()
 

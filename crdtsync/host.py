@@ -118,7 +118,7 @@ class Host:
         return self.honour(state) or learnt
 
     def honour(self, state: State) -> bool:
-        """Leave out what the membership holds (L6). True when the view changed by it."""
+        """Leave out what the membership holds (L6). True when there was something new."""
         self._membership = state
         return self.engine.honour(state.holds, {}, state.held_by)
 

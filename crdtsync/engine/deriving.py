@@ -154,15 +154,16 @@ class Deriving:
         frozen: Mapping[LogId, int],
         knew: Knew | None,
     ) -> bool:
-        """Leave out what is held, also where it was derived already. True when that changed the view.
+        """Leave out what is held, also where it was derived already. True when there is something new.
 
         What a commit touched that is held only now is derived anew from the log, in one transaction.
         """
+        before = self.holds.count, len(self.holds.frozen)
         self.holds.honour(signed, frozen, knew)
         late = [stored for stored in self._newly_held() if stored.arrival <= self.view.head.arrival]
         if late:
             self._transaction(lambda: self._undo(late), self.view.head, keep=False)
-        return bool(late)
+        return bool(late) or before != (self.holds.count, len(frozen))
 
     def _newly_held(self) -> Iterator[StoredCommit]:
         store, direct = self._store, self.marks.direct

@@ -177,8 +177,8 @@ class Engine:
 
         `holds` names per commit the hashes under which it is held, each with the word for why; one under another hash
         is not meant. `knew` tells whether an author who named these membership records knew of a hold. Both only grow.
-        What was derived already is derived anew without them, in one transaction, synchronously; True tells that the
-        view changed: `derive` gives the new digest.
+        What was derived already is derived anew without them, in one transaction, synchronously; True tells that there
+        was something new: `derive` tells what the view amounts to now.
         """
         with _uncollected():
             return self._deriving.honour(holds, frozen, knew)
@@ -285,6 +285,7 @@ class Engine:
             waiting=list(self._deriving.marks.waiting),
             alarms=alarms,
             holds=self._deriving.holds.due,
+            held=self._deriving.holds.count,
         )
 
     # -- writing ------------------------------------------------------------------------------------------------------

@@ -72,6 +72,7 @@ class Holds:
         self.frozen: Mapping[LogId, int] = {}
         self.knew: Knew = _nobody
         self.found: dict[CommitId, str] = {}
+        self._count = 0
         self._due: dict[CommitId, DueHold] = {}
 
     def honour(
@@ -79,6 +80,7 @@ class Holds:
     ) -> None:
         """What the membership says now."""
         self.signed, self.frozen, self.knew = signed, frozen, knew or _nobody
+        self._count = sum(map(len, signed.values()))
         for commit, due in list(self._due.items()):
             if due.hash in signed.get(commit, ()):
                 del self._due[commit]
@@ -102,6 +104,11 @@ class Holds:
     def due(self) -> Sequence[DueHold]:
         """What is to be signed."""
         return tuple(self._due.values())
+
+    @property
+    def count(self) -> int:
+        """How many signed holds are honoured; -1 while something is left out that nobody has signed."""
+        return -1 if self._due or PROGRAM in self.found.values() else self._count
 
     def reason(self, commit: Commit) -> str | None:
         """Why a commit is held directly: as it was signed first, else as it was found here; None when it is not."""

@@ -62,6 +62,7 @@ class DeriveResult:
     `digest` (32 bytes) and `records` sum up the view at `arrival` (L5). `changed`, `alarms` are what came since the
     last result; `waiting` are the keys that parts wait for. An alarm is a sentence without content of records. `holds`
     are all commits that are held here and of which nobody has signed so yet: to be signed into the membership (L6).
+    `held` is the number of signed holds that the view leaves out; -1 while it leaves out something else as well.
     """
 
     done: bool
@@ -72,6 +73,7 @@ class DeriveResult:
     waiting: Sequence[DataKeyId]
     alarms: Sequence[str]
     holds: Sequence[DueHold] = ()
+    held: int = 0
 
 
 @dataclass(frozen=True, slots=True)

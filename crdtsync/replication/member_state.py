@@ -91,6 +91,11 @@ class State:
         default=lambda members, commit: False, repr=False, compare=False
     )
 
+    @cached_property
+    def held(self) -> int:
+        """How many commits are held: the set only grows, so of one practice's sets the number tells which one it is."""
+        return sum(map(len, self.holds.values()))
+
     def active(self, replica: ReplicaId) -> Member | None:
         """The member, if it belongs now."""
         member = self.members.get(replica)

@@ -22,16 +22,17 @@ _NO_DIGEST = bytes(32)
 
 
 class Repair:
-    """Periodic care. `digests` remembers the content digest at recent frontiers."""
+    """Periodic care. `digests` remembers the content digest at recent frontiers, and with how many holds (L6): a view
+    that does not leave out yet what the membership holds is not compared with anybody's."""
 
     def __init__(self, core: Core, receiving: Receiving) -> None:
         self._core = core
         self._receiving = receiving
         self._next = 0.0
-        self._digests: dict[bytes, bytes] = {}
+        self._digests: dict[tuple[bytes, int], bytes] = {}
         self._waiting_keys: tuple[DataKeyId, ...] = ()
         self._asked = 0
-        self._differing: dict[bytes, None] = {}
+        self._differing: dict[tuple[bytes, int], None] = {}
 
     @property
     def due(self) -> float:
@@ -69,15 +70,19 @@ class Repair:
 
     def _digest(self) -> Digest:
         core = self._core
-        frontier = core.stored.digest()
-        return Digest(frontier, members_digest(core.membership.heads), self._digests.get(frontier, _NO_DIGEST))
+        at = self._place()
+        return Digest(at[0], members_digest(core.membership.heads), self._digests.get(at, _NO_DIGEST))
+
+    def _place(self) -> tuple[bytes, int]:
+        """From what a view follows that is up to date."""
+        return self._core.stored.digest(), self._core.membership.state().held
 
     def derived(self, event: Derived) -> None:
         """The view was derived; if it follows from all that is stored, remember what it sums up to."""
         self._waiting_keys = tuple(event.waiting)
-        if event.waiting or event.arrival != self._core.stored.commits():
+        if event.waiting or event.held < 0 or event.arrival != self._core.stored.commits():
             return
-        self._digests[self._core.stored.digest()] = event.digest
+        self._digests[self._core.stored.digest(), event.held] = event.digest
         while len(self._digests) > limits.digests_remembered_max:
             del self._digests[next(iter(self._digests))]
 
@@ -94,10 +99,11 @@ class Repair:
             self._compare_content(peer, message)
 
     def _compare_content(self, peer: Peer, message: Digest) -> None:
-        ours = self._digests.get(message.frontier, _NO_DIGEST)
-        if _NO_DIGEST in (ours, message.digest) or ours == message.digest or message.frontier in self._differing:
+        at = self._place()
+        ours = self._digests.get(at, _NO_DIGEST)
+        if _NO_DIGEST in (ours, message.digest) or ours == message.digest or at in self._differing:
             return
-        self._differing[message.frontier] = None
+        self._differing[at] = None
         if len(self._differing) > limits.digests_remembered_max:
             del self._differing[next(iter(self._differing))]
         self._core.alarm("digest", "The records here differ from those of a peer that holds the same commits.")

@@ -326,7 +326,7 @@ class Node:
             self.queue(self.machine.sync_s, lambda: sign_holds(self))
         self.holds_due = result.holds
         if result.done:
-            self.handle(events.Derived(result.arrival, result.digest, result.waiting))
+            self.handle(events.Derived(result.arrival, result.digest, result.waiting, result.held))
 
     def derive_waiting(self) -> None:
         """Derive what waited for keys or epochs, from within a job."""

@@ -147,6 +147,7 @@ class SiteRig:
                     result.waiting,
                     alarms,
                     result.holds,
+                    result.held,
                 )
 
     def sync(self, other: SiteRig) -> None:
