@@ -210,8 +210,7 @@ class Deriving:
                 replay.run(batch)
             if not replay.offences:
                 break
-            for stored, reason in replay.offences:
-                self.holds.find(stored.commit, reason)
+            for stored, _ in replay.offences:
                 records |= self._touched(group_of(self._store, stored) or Group(self._store, stored))
         for kind, record in records:
             if (kind, record) not in shelf.taken and self._store.document(kind, record) is not None:
@@ -264,7 +263,7 @@ class Deriving:
                 found[record] = None
         for subject in self.deriver.subjects(stored):
             found[subject] = None
-        return tuple(found)
+        return tuple(sorted(found))
 
     # -- transactions -------------------------------------------------------------------------------------------------
 

@@ -75,6 +75,13 @@ class Holds:
         self._count = 0
         self._due: dict[CommitId, DueHold] = {}
 
+    def copy(self) -> Holds:
+        """The same, for who only wants to look."""
+        other = Holds()
+        other.honour(self.signed, self.frozen, self.knew)
+        other.found = dict(self.found)
+        return other
+
     def honour(
         self, signed: Mapping[CommitId, Mapping[CommitHash, str]], frozen: Mapping[LogId, int], knew: Knew | None
     ) -> None:

@@ -184,11 +184,13 @@ class Marks:
         """A change of the commit at `arrival` does not fit, and something waits that may hold what it builds on."""
         if arrival not in self.unsure:
             self.unsure.append(arrival)
+            self._waits_in = None
             self._changed.add(_UNSURE_ID)
 
     def doubtless(self) -> None:
         """Nothing is unsure any more."""
         self.unsure = []
+        self._waits_in = None
         self._changed.add(_UNSURE_ID)
 
     @property
@@ -225,14 +227,15 @@ class Marks:
                 yield trace.first, trace.root
 
     def not_whole(self, log: LogId, log_of: Callable[[int], LogId]) -> bool:
-        """Whether documents lack changes of `log`: held ones, or such that wait. `log_of` tells whose an arrival is."""
+        """Whether documents lack changes of `log`: held ones, or such that wait or are unsure. `log_of` tells whose an
+        arrival is."""
         if self._held_logs is None:
             self._held_logs = {held for traces in self._traces.values() for held in traces}
             self._held_logs.update(commit.log for commit in self.direct)
         if log in self._held_logs:
             return True
         if self._waits_in is None:
-            arrivals = {arrival for waiting in self.waiting.values() for arrival in waiting}
+            arrivals = {arrival for waiting in self.waiting.values() for arrival in waiting}.union(self.unsure)
             self._logs = {arrival: self._logs.get(arrival) or log_of(arrival) for arrival in arrivals}
             self._waits_in = set(self._logs.values())
         return log in self._waits_in

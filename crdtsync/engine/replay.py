@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from crdtsync import limits
 from crdtsync.engine.derive import Deriver, Group, Offence, Refused, Step
@@ -30,8 +30,8 @@ def arrivals(store: Store, upto: int) -> Iterator[list[StoredCommit]]:
 class Replay(Deriver):
     """Applies what touches `wanted` records, and nothing that waits according to `skip`.
 
-    A commit that turns out to be one to hold is in `offences`, and what it brings to these records may be there in
-    part: who replays holds it and begins anew.
+    A commit that turns out to be one to hold is held, and is in `offences`: its other records are then to be derived
+    anew as well. `broken` tells that these records have part of such a commit, and that nothing more is applied.
     """
 
     def __init__(
@@ -56,24 +56,41 @@ class Replay(Deriver):
         self._skip = skip
         self._unreadable = unreadable
         self.offences: list[Offence] = []
+        self.broken = False
+
+    def run(self, batch: Sequence[StoredCommit]) -> None:
+        """Apply what the commits of a batch bring to the wanted records."""
+        if not self.broken:
+            super().run(batch)
 
     def _transaction(self, group: Group) -> None:
         root = self.root_of(group) if self.holds.any else 0
-        if root:
-            self.hold(group, root)
-            return
-        if not group.whole:
-            self.offences.append((group.last, FORM))
-            return
+        if not root:
+            steps, offence = self._all(group) if group.whole else ([], (group.last, FORM))
+            if offence is None:
+                self._take_all(steps)
+                return
+            self.holds.find(offence[0].commit, offence[1])
+            self.offences.append(offence)
+            root = offence[0].arrival
+        self.hold(group, root)
+
+    def _all(self, group: Group) -> tuple[list[Step], Offence | None]:
+        steps = []
         for step in self._steps(group, {}, set(), note=True):
             if not isinstance(step, Step):
-                self.offences.append(step)
-                return
-            try:
+                return [], step
+            steps.append(step)
+        return steps, None
+
+    def _take_all(self, steps: Sequence[Step]) -> None:
+        try:
+            for step in steps:
                 self._take(step)
-            except Refused as refused:
-                self.offences.append((refused.stored, refused.reason))
-                return
+        except Refused as refused:
+            self.holds.find(refused.stored.commit, refused.reason)
+            self.offences.append((refused.stored, refused.reason))
+            self.broken = True
 
     def _key(self, stored: StoredCommit, ref: PartRef) -> KeyObject | None:
         if stored.arrival in self._skip.get(ref.key, ()):

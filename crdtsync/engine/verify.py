@@ -180,7 +180,7 @@ class Verifier:
             self._parts,
             shelf,
             Marks(),
-            self._holds,
+            self._holds.copy(),
             wanted=lambda kind, record: shares == 1 or _share_of(kind, record, shares) == share,
             skip=self._waiting,
             alarm=lambda stored, text: None,
