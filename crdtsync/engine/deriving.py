@@ -244,13 +244,17 @@ class Deriving:
         """What is held, by log and sequence, and the records or subjects that lack it: commits that are held directly,
         and changes that are left out because of them, each log's first to a record."""
         marks, at = self.marks, self.deriver.at
-        led = {first: root for first, root in marks.held_from() if first != root}
+        led: dict[int, set[int]] = {}
+        for first, root in marks.held_from():
+            if first != root:
+                led.setdefault(first, set()).add(root)
         arrived = {direct.arrival for direct in marks.direct.values()} | led.keys()
         found = sorted((at(arrival) for arrival in arrived), key=lambda stored: stored.commit.id)
         for stored in found[: limits.held_listed_max]:
             reason = self.holds.reason(stored.commit)
             if reason is None:
-                text = f"it goes with {commit_text(at(led[stored.arrival]).commit.id)}, which is held; enter it anew"
+                first_root = min(at(root).commit.id for root in led[stored.arrival])
+                text = f"it goes with {commit_text(first_root)}, which is held; enter it anew"
             else:
                 text = sentence(reason)
             yield Held(stored.commit.id, self._lacking(stored), text)
