@@ -16,12 +16,13 @@ from typing import Any, Protocol, TypeVar
 import anyio
 import anyio.lowlevel
 
-from crdtsync import limits
-from crdtsync.engine import DeriveResult, WriteGrant, WriteOutcome, WriteRequest
+from crdtsync import limits, members
+from crdtsync.engine import DeriveResult, DueHold, WriteGrant, WriteOutcome, WriteRequest
 from crdtsync.errors import CrdtSyncError, DamagedFile, EnvironmentFailure, RefusedError, UsageError
 from crdtsync.host import Host
 from crdtsync.ids import CommitId, LogId, MemberHash, ReplicaId
 from crdtsync.replication import effects, events
+from crdtsync.replication.member_codec import decode_record
 from crdtsync.replication.member_state import Member
 from crdtsync.replication.replica import Replica
 from crdtsync.storage.worker import StoreThread
@@ -125,6 +126,7 @@ class Driver:
         self._deriving = False
         self.stuck = ""
         """Why the view cannot go on although the log does; empty as long as it can."""
+        self._holds: Sequence[DueHold] = ()
         self._earlier = Signal()
         self._sleeping_until = 0.0
 
@@ -394,10 +396,34 @@ class Driver:
             self.derive_soon()
         for text in result.alarms:
             self._alarm(effects.Alarm("held", text))
+        if result.holds and not self._holds:
+            self._queue(self._sign_holds)
+        self._holds = result.holds
         if result.done:
-            self.handle(events.Derived(result.arrival, result.digest, result.waiting))
+            self.handle(events.Derived(result.arrival, result.digest, result.waiting, result.held))
         self.changed.notify()
         self.heard.notify()
+
+    async def _sign_holds(self) -> None:
+        """Sign what is held here and by nobody yet, also while no other site is reached: so that all leave it out."""
+        membership = self.replica.membership
+        state = membership.state()
+        due = [hold for hold in self._holds if hold.hash not in state.holds.get(hold.commit, ())]
+        member, now = state.active(self.replica.id), due[: limits.holds_signed_max]
+        self._holds = ()
+        if member is None or not member.reader or not now:
+            return
+        place = membership.place(self.replica.id)
+
+        def sign(host: Host) -> list[tuple[MemberHash, bytes]]:
+            records = [(decode_record(data).hash, data) for data in members.holding(host, place, now)]
+            host.engine.add_members(records)
+            return records
+
+        self.handle(events.MembersStored(await self.thread.run(sign)))
+        if len(now) < len(due):
+            self._holds = due
+            self._queue(self._sign_holds)
 
     # -- effects -----------------------------------------------------------------------------------------------------
 
@@ -510,7 +536,7 @@ class Driver:
         state = self.replica.membership.state()
 
         async def job() -> None:
-            if await self.thread.run(lambda host: host.learn_epochs(state)):
+            if await self.thread.run(lambda host: host.learn(state)):
                 await self._derive_waiting()
             self.members_changed.notify()
             self.heard.notify()

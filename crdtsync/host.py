@@ -42,9 +42,10 @@ class Host:
         self.replica = replica
         self.now_ms = now_ms
         self.keyring = Keyring(sealer)
-        self._learn_keys(membership)
-        self.engine = Engine(store, sealer, self.keyring, practice=practice, replica=replica)
-        self.engine.freeze(membership.frozen)
+        self.learn_epochs(membership)
+        self._membership = membership
+        self.engine = Engine(store, sealer, self.keyring, practice=practice, replica=replica, name_of=self._name_of)
+        self.honour(membership)
         self._continuity = continuity
         self.continued = self._open_log()
 
@@ -121,13 +122,26 @@ class Host:
         self.engine.append(commits, keys, now)
         return self.engine.derive(now)
 
-    def learn_epochs(self, state: State) -> bool:
-        """Take in what the membership says: epoch keys that it holds for us, logs that end. True when a key was new."""
-        self.engine.freeze(state.frozen)
-        return self._learn_keys(state)
+    def learn(self, state: State) -> bool:
+        """Take in what the membership says now: epoch keys, and which commits are held. True when the view changed by
+        it, or may change."""
+        learnt = self.learn_epochs(state)
+        return self.honour(state) or learnt
 
-    def _learn_keys(self, state: State) -> bool:
-        """Open every epoch key for us. One that does not open is left: another member may share it again."""
+    def honour(self, state: State) -> bool:
+        """Leave out what the membership holds (L6). True when there was something new."""
+        self._membership = state
+        return self.engine.honour(state.holds, state.frozen, state.held_by)
+
+    def _name_of(self, replica: ReplicaId) -> str | None:
+        member = self._membership.members.get(replica)
+        return None if member is None else member.name
+
+    def learn_epochs(self, state: State) -> bool:
+        """Open every epoch key that the membership holds for us. True when one was new.
+
+        One that does not open is left: another member may share it again.
+        """
         before = len(self.keyring.epochs())
         for delivery in state.deliveries(self.replica):
             if not self.keyring.has(delivery.epoch):

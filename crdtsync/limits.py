@@ -90,6 +90,12 @@ query_seconds_max: Final = 60.0
 """Time that one question may take."""
 alarms_kept_max: Final = 1_000
 """Alarms remembered by a running replica."""
+records_named_max: Final = 3
+"""Records that one alarm names; `status` names the others."""
+holds_signed_max: Final = 100
+"""Holds signed in one go, between other work."""
+held_listed_max: Final = 1_000
+"""Commits that `status` lists as held, the first ones by log and sequence; their number is told beside them."""
 
 # --- network --------------------------------------------------------------------------------------------------------
 handshake_seconds_max: Final = 30.0

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from crdtsync.engine import DueHold
 from crdtsync.host import Host
 from crdtsync.ids import EpochId, Head, LogId, PracticeId, ReplicaId, base32
 from crdtsync.replication import membership as log
 from crdtsync.replication.fork_proof import ForkProof
+from crdtsync.replication.member_codec import decode_record
 from crdtsync.replication.membership import NO_PRACTICE, Entry, EpochBody, Member, Place, State
 from crdtsync.sealing.base import Sealer
 from crdtsync.sealing.identity import PublicIdentity
@@ -103,6 +105,16 @@ def attesting(host: Host, place: Place, heads: Mapping[LogId, Head]) -> bytes:
 def succeeding(host: Host, place: Place, log_: LogId, ends: Mapping[LogId, Head]) -> bytes:
     """Of the branches of a replica the one that ends in `log_` goes on; `ends` are where the others end."""
     return log.succeed(host.sealer.sign, place, log_, ends)
+
+
+def holding(host: Host, place: Place, due: Sequence[DueHold]) -> list[bytes]:
+    """That these commits are held: a record for each, every one behind the one before (L6)."""
+    records = []
+    for hold in due:
+        data = log.hold(host.sealer.sign, place, hold.commit, hold.hash, hold.reason)
+        place = Place(place.practice, place.author, (decode_record(data).hash,))
+        records.append(data)
+    return records
 
 
 def moving(host: Host, place: Place, addresses: Sequence[str]) -> bytes:

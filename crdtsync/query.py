@@ -102,7 +102,10 @@ class Questions:
 def opened(document: StoredDocument) -> AnyRecord:
     """The record in a stored document."""
     content = Document(_READING_CLIENT, document.state).content()
-    return read(document.kind, document.record, content)
+    record = read(document.kind, document.record, content)
+    if document.damaged:
+        (record._reading if isinstance(record, Record) else record).damaged = document.damaged
+    return record
 
 
 def _conflict(stored: StoredConflict) -> dict[str, Any]:

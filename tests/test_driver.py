@@ -113,8 +113,8 @@ class Disk:
         self._did("read_keys", ids)
         return ["key"]
 
-    def learn_epochs(self, state: Any) -> bool:
-        self._did("learn_epochs")
+    def learn(self, state: Any) -> bool:
+        self._did("learn")
         return self.learns
 
     def new_boot(self) -> LogId:
@@ -259,7 +259,7 @@ async def test_deriving_again_and_new_epochs() -> None:
         await r.wants(effects.MembersChanged())
         with anyio.fail_after(patience_s):
             await r.driver.members_changed.beyond(seen)
-        assert r.disk.did() == ["rebuild", "learn_epochs", "derive_waiting"]
+        assert r.disk.did() == ["rebuild", "learn", "derive_waiting"]
 
 
 async def test_messages_and_endings_reach_their_link_only() -> None:

@@ -208,12 +208,13 @@ def as_object(record: Any) -> dict[str, Any]:
     """A record as JSON for scripts."""
     from crdtsync.documents import conflicts_json, fields_json
 
-    return {
+    shown = {
         "id": record.id,
         "kind": record.kind,
         "fields": fields_json(record),
         "conflicts": conflicts_json(record),
     }
+    return {**shown, "damaged": record.damaged} if record.damaged else shown
 
 
 def commit_name(commit: Any) -> str | None:

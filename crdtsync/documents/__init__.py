@@ -1,8 +1,8 @@
 """Records and their CRDT documents: the only folder that knows the CRDT library."""
 
 from crdtsync.documents.conflict import FieldConflict
-from crdtsync.documents.delta import check_delta
-from crdtsync.documents.document import Content, Document
+from crdtsync.documents.delta import Reach, check_delta
+from crdtsync.documents.document import BLANK, Content, Document
 from crdtsync.documents.edits import Edit, EditEntry, EditText, SetField
 from crdtsync.documents.entries import Entries
 from crdtsync.documents.merge import entries, flag_off_wins, flag_on_wins, latest, once, register, status, text
@@ -13,6 +13,7 @@ from crdtsync.documents.schema import Link, Value
 from crdtsync.documents.text import Hunk, Text
 
 __all__ = [
+    "BLANK",
     "Content",
     "Document",
     "Edit",
@@ -23,6 +24,7 @@ __all__ = [
     "Hunk",
     "Link",
     "Projection",
+    "Reach",
     "Record",
     "SetField",
     "Text",

@@ -15,49 +15,70 @@ An update (format v1; numbers are seven bits a byte, lowest first) is
     place   = [left id] [right id], or, without both:  1, root name [, key]
     content = 1: length (deleted) | 4: text | 8: values, here: 1, 119, text
     deleted = client, ranges, (clock, length)*
+
+What a delta builds on is told beside it (`Reach`): whether a document has all of that is for the caller to ask
+(`Document.missing`), because structs and deletions that lack something wait inside the library, unseen, and not beyond
+the next loading of the document: two sites with equal logs would come to differ (L5).
 """
 
 from __future__ import annotations
 
-import re
-from typing import Final, NoReturn
+from collections.abc import Mapping
+from typing import Final, NamedTuple, NoReturn
 
 from crdtsync import limits
 from crdtsync.errors import Poisoned
 
-_NUMBER: Final = rb"[\x80-\xff]{0,7}[\x00-\x7f]"  # at most 56 bits: clocks and ids have 53
-_PLACES: Final = {
-    0x80: re.compile(rb"(?s:" + _NUMBER * 2 + rb")").match,
-    0x40: re.compile(rb"(?s:" + _NUMBER * 2 + rb")").match,
-    0xC0: re.compile(rb"(?s:" + _NUMBER * 4 + rb")").match,
-}
 _NUMBER_BYTES_MAX: Final = 8
 _ENTRY: Final = 0x28  # a value under a new key of the map
 _KEYED: Final = 0x20
+_LEFT: Final = 0x80
+_RIGHT: Final = 0x40
 _DELETED: Final = 1
 _STRING: Final = 4
 _VALUES: Final = 8
 _MAP_ROOT: Final = b"\x01\x01r"
 _ONE_TEXT: Final = b"\x01w"
 _CLOCK_MAX: Final = 2**53
+_NOTHING: Final[Mapping[int, int]] = {}
 
 
-def check_delta(delta: bytes, client: int) -> None:
+class Reach(NamedTuple):
+    """What a delta adds and what it builds on, in clocks.
+
+    Its structs are those of `client` from `start` up to `end` (both 0 when it has none). `needs` tells for each writer
+    how many of its structs the delta refers to or deletes: a document must have them before.
+    """
+
+    client: int
+    start: int
+    end: int
+    needs: Mapping[int, int]
+
+
+def check_delta(delta: bytes, client: int) -> Reach:
     """Let a delta pass that may have been written to one document under `client`; else raise Poisoned.
 
     Checked are its size (`limits.delta_bytes_max`), that it is whole and carries nothing but entries of the map, texts
-    and deletions, that all its structs carry `client`, and that no clock or length is out of bounds. Nothing that
-    passes is nested at all (`limits.delta_depth_max`). Costs 1-2 µs for an edit, about 5 µs for 12 new fields.
+    and deletions, that all its structs carry `client` and refer to none of those behind them, and that no clock or
+    length is out of bounds. Nothing that passes is nested at all (`limits.delta_depth_max`). Costs 2-4 µs for an edit,
+    about 5 µs for 12 new fields.
     """
     if len(delta) > limits.delta_bytes_max:
         _refuse(f"has {len(delta)} bytes; at most {limits.delta_bytes_max} are taken")
     try:
-        at = _run(delta, client)
-        at = _deletions(delta, at)
+        start, end, at, needs = (0, 0, 1, dict[int, int]()) if delta[0] == 0 else _run(delta, client)
+        if delta[at] or at + 1 != len(delta):
+            at = _deletions(delta, at, needs)
+            if at != len(delta):
+                _refuse("goes on behind its end, or ends before it")
     except IndexError:
         _refuse("ends in the middle")
-    if at != len(delta):
-        _refuse("goes on behind its end, or ends before it")
+    if needs and end and needs.get(client, 0) > start:
+        if needs[client] > end:
+            _refuse("deletes structs of its own that it does not carry")
+        needs[client] = start
+    return Reach(client, start, end, needs or _NOTHING)
 
 
 def _refuse(what: str) -> NoReturn:
@@ -78,28 +99,30 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
     _refuse("has a number that does not end")
 
 
-def _run(data: bytes, client: int) -> int:
-    """Walk the structs of the one writer; where they end."""
-    if data[0] == 0:
-        return 1
+def _run(data: bytes, client: int) -> tuple[int, int, int, dict[int, int]]:
+    """Walk the structs of the one writer: their first clock, the one behind them, where they end, what they need."""
     if data[0] > 1:
         _refuse("carries structs of several writers")
     structs, at = _number(data, 1)
     author, at = _number(data, at)
-    clock, at = _number(data, at)
+    start, at = _number(data, at)
     if author != client:
         _refuse("carries structs of another writer than its author")
     if not structs:
         _refuse("begins a run of no structs")
+    clock = start
+    needs: dict[int, int] = {}
     for _ in range(structs):
         if data[at] == _ENTRY and data[at + 4] < 128 and data[at + 1 : at + 4] == _MAP_ROOT:
             length, at = _text_value(data, at + 5 + data[at + 4])  # the usual case, in few steps
         else:
-            length, at = _struct(data, at)
+            length, at = _struct(data, at, client, clock, needs)
         clock += length
     if clock > _CLOCK_MAX:
         _refuse("counts beyond all clocks")
-    return at
+    if needs.get(client, 0) > start:
+        needs[client] = start  # the rest is in the delta itself
+    return start, clock, at, needs
 
 
 def _text_value(data: bytes, at: int) -> tuple[int, int]:
@@ -113,15 +136,21 @@ def _text_value(data: bytes, at: int) -> tuple[int, int]:
     return 1, at + size
 
 
-def _struct(data: bytes, at: int) -> tuple[int, int]:
-    """Walk any struct; its length in clock and where it ends."""
+def _struct(data: bytes, at: int, client: int, clock: int, needs: dict[int, int]) -> tuple[int, int]:
+    """Walk any struct, which has this clock; its length in clock and where it ends. `needs` learns what it names."""
     info = data[at]
     if info == 0:
         return _length(data, at + 1)
-    origins = info & 0xC0
-    if origins:
-        place = _PLACES[origins](data, at + 1)
-        at = place.end() if place else _refuse("names a place that is none")
+    if info & 0xC0:
+        at += 1
+        for side in (_LEFT, _RIGHT):
+            if info & side:
+                author, at = _number(data, at)
+                place, at = _number(data, at)
+                if place >= (clock if author == client else _CLOCK_MAX):
+                    _refuse("names a place that is none")
+                if place >= needs.get(author, 0):
+                    needs[author] = place + 1
     else:
         at = _root(data, at + 1, bool(info & _KEYED))
     content = info & 0x1F
@@ -162,15 +191,17 @@ def _root(data: bytes, at: int, keyed: bool) -> int:
     return at
 
 
-def _deletions(data: bytes, at: int) -> int:
-    """Walk what is deleted, of any writer; where it ends."""
+def _deletions(data: bytes, at: int, needs: dict[int, int]) -> int:
+    """Walk what is deleted, of any writer; where it ends. `needs` learns of it."""
     clients, at = _number(data, at)
     for _ in range(clients):
-        _, at = _number(data, at)
+        author, at = _number(data, at)
         ranges, at = _number(data, at)
         for _ in range(ranges):
             clock, at = _number(data, at)
             length, at = _length(data, at)
             if clock + length > _CLOCK_MAX:
                 _refuse("deletes beyond all clocks")
+            if clock + length > needs.get(author, 0):
+                needs[author] = clock + length
     return at

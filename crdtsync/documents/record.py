@@ -27,7 +27,20 @@ from crdtsync.ids import RecordId
 
 _KIND: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _RESERVED: Final = frozenset(
-    {"assign", "billing", "clinical", "conflicted", "conflicts", "decided", "id", "indexes", "kind", "plan", "unknown"}
+    {
+        "assign",
+        "billing",
+        "clinical",
+        "conflicted",
+        "conflicts",
+        "damaged",
+        "decided",
+        "id",
+        "indexes",
+        "kind",
+        "plan",
+        "unknown",
+    }
 )
 _KINDS: Final[dict[str, type[Record]]] = {}
 _EMPTY: Final = Content({}, {})
@@ -36,7 +49,7 @@ _EMPTY: Final = Content({}, {})
 class Reading:
     """What a record was read from, and what was assigned since: the other half of a record, not for applications."""
 
-    __slots__ = ("assigned", "conflicts", "content", "shown", "unknown")
+    __slots__ = ("assigned", "conflicts", "content", "damaged", "shown", "unknown")
 
     def __init__(self, content: Content = _EMPTY) -> None:
         self.content = content
@@ -44,6 +57,7 @@ class Reading:
         self.shown: Mapping[str, Any] = {}
         self.conflicts: dict[str, list[Any]] = {}
         self.unknown: dict[str, list[Any]] = {}
+        self.damaged = ""
 
 
 class Record(BaseModel):
@@ -162,6 +176,12 @@ class Record(BaseModel):
     def unknown(self) -> dict[str, list[Any]]:
         """JSON values of fields that this version does not know, and of fields that it cannot hold. All are kept."""
         return self._reading.unknown
+
+    @property
+    def damaged(self) -> str:
+        """Why the record is not whole: a change to it could not be applied, and a person must enter anew what is
+        missing. Empty when it is whole (L6)."""
+        return self._reading.damaged
 
     def decided(self, field: str) -> Any:
         """The one value of a field. Raises Undecided when it is in conflict and has no cautious value among its values,
@@ -286,6 +306,7 @@ class UnknownRecord:
         self.fields = fields
         self.conflicts = conflicts
         self.unknown: dict[str, list[Any]] = {}
+        self.damaged = ""
 
     def __repr__(self) -> str:
         return f"UnknownRecord(kind={self.kind!r}, id={self.id!r})"

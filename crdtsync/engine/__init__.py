@@ -1,6 +1,7 @@
 """The engine: one replica's log, view and keys at work, synchronous and in one thread."""
 
 from crdtsync.engine.engine import Engine
+from crdtsync.engine.holds import DueHold
 from crdtsync.engine.values import (
     DeriveResult,
     EngineStatus,
@@ -14,6 +15,7 @@ from crdtsync.engine.values import (
 
 __all__ = [
     "DeriveResult",
+    "DueHold",
     "EngineStatus",
     "Engine",
     "RecordEdits",

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import gc
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 
 from crdtsync import limits
 from crdtsync.engine.deriving import Deriving
+from crdtsync.engine.holds import Knew
 from crdtsync.engine.own_log import OwnLog, begun
 from crdtsync.engine.parts import Parts
 from crdtsync.engine.sums import sums
@@ -37,6 +38,8 @@ from crdtsync.engine.write import Scribe, Sealing
 from crdtsync.errors import EnvironmentFailure, RefusedError, RottenCommit
 from crdtsync.ids import (
     BootId,
+    CommitHash,
+    CommitId,
     DataKeyId,
     Head,
     LogId,
@@ -55,19 +58,34 @@ from crdtsync.sealing.keyring import Keyring
 from crdtsync.storage.base import Store
 
 
+def _nameless(replica: ReplicaId) -> str | None:
+    return None
+
+
 class Engine:
     """Owns a store. Not safe for use from two threads at once; every call leaves it whole, also when it raises."""
 
     def __init__(
-        self, store: Store, sealer: Sealer, keyring: Keyring, *, practice: PracticeId, replica: ReplicaId
+        self,
+        store: Store,
+        sealer: Sealer,
+        keyring: Keyring,
+        *,
+        practice: PracticeId,
+        replica: ReplicaId,
+        name_of: Callable[[ReplicaId], str | None] = _nameless,
     ) -> None:
-        """Declare the tables of all kinds and check the view: one that is no prefix of the log is empty after this."""
+        """Declare the tables of all kinds and check the view: one that is no prefix of the log is empty after this.
+
+        `name_of` tells how people call a site: alarms name it so. Before anything is derived, `honour` must be told
+        what the membership holds, where there is a membership.
+        """
         self._store = store
         self._sealer = sealer
         self._keyring = keyring
         self._alarms: list[str] = []
         self._parts = Parts(store, sealer, keyring, practice)
-        self._deriving = Deriving(store, self._parts, self._alarm)
+        self._deriving = Deriving(store, self._parts, self._alarm, name_of)
         self._own = OwnLog(store, sealer, practice, replica, self._alarm)
         self._log_head = store.log_head()
         self._tail: deque[StoredCommit] = deque()
@@ -138,10 +156,6 @@ class Engine:
         """Logs that end for everybody, and where. Not to be changed."""
         return self._own.frozen
 
-    def freeze(self, frozen: Mapping[LogId, Head]) -> None:
-        """These logs end here for everybody (L3): no commit of ours names more of them, and none is written there."""
-        self._own.freeze(frozen)
-
     # -- receiving ----------------------------------------------------------------------------------------------------
 
     def append(self, commits: Sequence[tuple[Commit, bool]], keys: Sequence[KeyObject], now_ms: int) -> None:
@@ -175,6 +189,23 @@ class Engine:
     def add_members(self, records: Sequence[tuple[MemberHash, bytes]]) -> None:
         """Put membership records on disk, synced."""
         self._store.add_members(records)
+
+    def honour(
+        self,
+        holds: Mapping[CommitId, Mapping[CommitHash, str]],
+        frozen: Mapping[LogId, Head],
+        knew: Knew | None = None,
+    ) -> bool:
+        """Leave out the commits that the membership holds, and those of `frozen` logs behind these heads (L3, L6).
+
+        `holds` names per commit the hashes under which it is held, each with the word for why; one under another hash
+        is not meant. `knew` tells whether an author who named these membership records knew of a hold. Both only grow.
+        What was derived already is derived anew without them, in one transaction, synchronously; True tells that there
+        was something new: `derive` tells what the view amounts to now.
+        """
+        self._own.freeze(frozen)
+        with _uncollected():
+            return self._deriving.honour(holds, {log: end.sequence + 1 for log, end in frozen.items()}, knew)
 
     def _drop_tail(self) -> None:
         self._tail.clear()
@@ -303,6 +334,8 @@ class Engine:
             waiting=list(self._deriving.marks.waiting),
             alarms=alarms,
             stuck="" if self._stuck is None else str(self._stuck),
+            holds=self._deriving.holds.due,
+            held=self._deriving.holds.count,
         )
 
     # -- writing ------------------------------------------------------------------------------------------------------
@@ -330,7 +363,7 @@ class Engine:
             deriving.recover()
             raise
         if scribe.commits:
-            deriving.written(lambda: self._store_written(scribe))
+            deriving.written(self._as_stored(scribe), lambda: self._store_written(scribe))
             self._own.wrote(draft)
             self._parts.remember(scribe.keys)
             self._parts.adopt(scribe.keys)
@@ -358,6 +391,10 @@ class Engine:
         except Exception as error:  # whatever is wrong with one request is its caller's, and leaves the others whole
             return WriteOutcome(error=error)
         return WriteOutcome(commits[-1] if commits else None, tuple(commits), tuple(keys))
+
+    def _as_stored(self, scribe: Scribe) -> list[StoredCommit]:
+        after = self._log_head.arrival
+        return [StoredCommit(after + n, self._now_ms, commit, True) for n, commit in enumerate(scribe.commits, 1)]
 
     def _store_written(self, scribe: Scribe) -> LogHead:
         if scribe.keys:
@@ -483,8 +520,8 @@ class Engine:
         dependencies of arrivals, key objects; then all documents are derived again in memory and compared. What is
         wrong stands in the result as sentences.
         """
-        waiting, frozen = self._deriving.marks.waiting, self._own.frozen
-        return Verifier(self._store, self._sealer, self._parts, waiting, frozen, progress, keys_of).run()
+        marks, holds = self._deriving.marks, self._deriving.holds
+        return Verifier(self._store, self._sealer, self._parts, marks.waiting, holds, progress, keys_of).run()
 
 
 @contextmanager

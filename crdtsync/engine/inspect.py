@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from crdtsync import limits
 from crdtsync.documents import Document
 from crdtsync.engine.shelf import OpenRecord
-from crdtsync.engine.view import View, view_change
+from crdtsync.engine.view import View, is_record, view_change
 from crdtsync.errors import Poisoned, RottenCommit
 from crdtsync.ids import RecordId, ReplicaId, replica_of
 from crdtsync.replication.commit import signed_bytes
@@ -63,7 +63,7 @@ class Inspector:
     def _changed(self, place: Place, before: bytes, after: bytes) -> None:
         if place <= self._after:
             self._sum += int.from_bytes(after, "big") - int.from_bytes(before, "big")
-            self._count += not before
+            self._count += is_record(after) - is_record(before)
 
     def step(self, keys_of: KeysOf) -> Findings:
         """Look over the next page, of the view and of the log by turns."""
@@ -81,7 +81,7 @@ class Inspector:
             self._sum += int.from_bytes(stored.fingerprint, "big")
             if not self._shown_rightly(stored):
                 wrong.append((stored.kind, stored.record))
-        self._count += len(page)
+        self._count += sum(is_record(stored.fingerprint) for stored in page)
         self._after = (page[-1].kind, page[-1].record)
         return Findings(records=tuple(wrong))
 

@@ -1,24 +1,19 @@
-"""Deriving chosen records once more from the whole log: for verifying, and for keys that came late (L5, L8)."""
+"""Deriving chosen records once more from the whole log: to verify, and for keys and holds that came late (L5, L8)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import Final
 
 from crdtsync import limits
-from crdtsync.engine.derive import Deriver
+from crdtsync.engine.derive import Deriver, Group, Offence, Refused, Step
+from crdtsync.engine.holds import FORM, Holds
 from crdtsync.engine.marks import Marks
 from crdtsync.engine.parts import Parts
 from crdtsync.engine.shelf import Shelf
-from crdtsync.engine.view import View
-from crdtsync.errors import Malformed, SealBroken, TooLarge
-from crdtsync.ids import DataKeyId, RecordId
+from crdtsync.ids import DataKeyId, RecordId, ReplicaId
 from crdtsync.replication.commit import Change, PartRef
 from crdtsync.replication.stored import KeyObject, StoredCommit
-from crdtsync.storage.base import Store, StoredDocument
-
-_BROKEN: Final = (SealBroken, Malformed, TooLarge)
+from crdtsync.storage.base import Store
 
 
 def arrivals(store: Store, upto: int) -> Iterator[list[StoredCommit]]:
@@ -33,7 +28,11 @@ def arrivals(store: Store, upto: int) -> Iterator[list[StoredCommit]]:
 
 
 class Replay(Deriver):
-    """Applies what touches `wanted` records, and nothing that waits according to `skip`."""
+    """Applies what touches `wanted` records, and nothing that waits according to `skip`.
+
+    A commit that turns out to be one to hold is held, and is in `offences`: its other records are then to be derived
+    anew as well. `broken` tells that these records have part of such a commit, and that nothing more is applied.
+    """
 
     def __init__(
         self,
@@ -41,17 +40,57 @@ class Replay(Deriver):
         parts: Parts,
         shelf: Shelf,
         marks: Marks,
+        holds: Holds,
         *,
         wanted: Callable[[str, RecordId], bool],
         skip: Mapping[DataKeyId, Collection[int]],
-        alarm: Callable[[str], None],
+        alarm: Callable[[StoredCommit, str], None],
         full: Callable[[], None],
         unreadable: Callable[[StoredCommit], None],
+        name_of: Callable[[ReplicaId], str | None],
     ) -> None:
-        super().__init__(store, parts, shelf, marks, alarm=alarm, full=full, kinds_of=lambda record: ())
-        self._wanted = wanted
+        super().__init__(
+            store, parts, shelf, marks, holds, alarm=alarm, full=full, kinds_of=lambda record: (), name_of=name_of
+        )
+        self._wants = wanted
         self._skip = skip
         self._unreadable = unreadable
+        self.offences: list[Offence] = []
+        self.broken = False
+
+    def run(self, batch: Sequence[StoredCommit]) -> None:
+        """Apply what the commits of a batch bring to the wanted records."""
+        if not self.broken:
+            super().run(batch)
+
+    def _transaction(self, group: Group) -> None:
+        root = self.root_of(group) if self.holds.any else 0
+        if not root:
+            steps, offence = self._all(group) if group.whole else ([], (group.last, FORM))
+            if offence is None:
+                self._take_all(steps)
+                return
+            self.holds.find(offence[0].commit, offence[1])
+            self.offences.append(offence)
+            root = offence[0].arrival
+        self.hold(group, root)
+
+    def _all(self, group: Group) -> tuple[list[Step], Offence | None]:
+        steps = []
+        for step in self._steps(group, {}, set(), note=True):
+            if not isinstance(step, Step):
+                return [], step
+            steps.append(step)
+        return steps, None
+
+    def _take_all(self, steps: Sequence[Step]) -> None:
+        try:
+            for step in steps:
+                self._take(step)
+        except Refused as refused:
+            self.holds.find(refused.stored.commit, refused.reason)
+            self.offences.append((refused.stored, refused.reason))
+            self.broken = True
 
     def _key(self, stored: StoredCommit, ref: PartRef) -> KeyObject | None:
         if stored.arrival in self._skip.get(ref.key, ()):
@@ -62,81 +101,8 @@ class Replay(Deriver):
             return None
         return key
 
-    def _change(self, stored: StoredCommit, subject: str, change: Change) -> None:
-        if self._wanted(change.kind, change.record):
-            super()._change(stored, subject, change)
+    def _wanted(self, change: Change) -> bool:
+        return self._wants(change.kind, change.record)
 
-
-def replay_keys(
-    store: Store,
-    parts: Parts,
-    marks: Marks,
-    view: View,
-    keys: Collection[DataKeyId],
-    alarm: Callable[[str], None],
-) -> None:
-    """Derive again, into the open transaction, all records that parts under `keys` touch.
-
-    Earlier parts of these subjects came to be readable after later ones were derived; a document must take the changes
-    of a log in their order, so it is built again from the beginning.
-    """
-    replay_records(store, parts, marks, view, _records_of(store, parts, keys, view.head.arrival), alarm)
-
-
-def replay_records(
-    store: Store,
-    parts: Parts,
-    marks: Marks,
-    view: View,
-    records: Collection[tuple[str, RecordId]],
-    alarm: Callable[[str], None],
-) -> None:
-    """Derive these records again from the beginning of the log, into the open transaction.
-
-    Raises RottenCommit when a stored commit is not what was written: nothing is derived from half a log.
-    """
-    upto = view.head.arrival
-
-    def from_nothing(kind: str, record: RecordId) -> StoredDocument | None:
-        stored = store.document(kind, record)
-        return replace(stored, state=b"") if stored else None
-
-    shelf = Shelf(from_nothing)
-    replay = Replay(
-        store,
-        parts,
-        shelf,
-        marks,
-        wanted=lambda kind, record: (kind, record) in records,
-        skip={key: set(waiting) for key, waiting in marks.waiting.items()},
-        alarm=alarm,
-        full=lambda: None,
-        unreadable=lambda stored: None,
-    )
-    for batch in arrivals(store, upto):
-        replay.run(batch)
-    dirty = shelf.dirty()
-    for found in dirty:
-        found.arrival = upto
-    view.write(dirty)
-
-
-def _records_of(store: Store, parts: Parts, keys: Collection[DataKeyId], upto: int) -> set[tuple[str, RecordId]]:
-    records: set[tuple[str, RecordId]] = set()
-    for batch in arrivals(store, upto):
-        for stored in batch:
-            for index, ref in enumerate(stored.commit.header.parts):
-                if ref.key in keys:
-                    records.update(_changed(parts, stored, index, ref))
-    return records
-
-
-def _changed(parts: Parts, stored: StoredCommit, index: int, ref: PartRef) -> Sequence[tuple[str, RecordId]]:
-    key, commit = parts.key(ref.key), stored.commit
-    if key is None or not parts.readable(key, ref):
-        return ()
-    try:
-        part = parts.open(commit.header.log, commit.header.sequence, index, ref, key, commit.parts[index])
-    except _BROKEN:
-        return ()
-    return [(change.kind, change.record) for change in part.changes]
+    def _unsure(self) -> bool:
+        return bool(self._skip)

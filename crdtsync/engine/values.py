@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from crdtsync.documents import Content, Edit
+from crdtsync.engine.holds import DueHold
 from crdtsync.ids import CommitId, DataKeyId, EpochId, Head, LogId, MemberHash, RecordId
 from crdtsync.replication.commit import Commit
 from crdtsync.replication.stored import KeyObject
@@ -64,7 +65,9 @@ class DeriveResult:
 
     `digest` (32 bytes) and `records` sum up the view at `arrival` (L5). `changed`, `alarms` are what came since the
     last result; `waiting` are the keys that parts wait for. `stuck` says why the view cannot go on although the log
-    does, else it is empty. An alarm is a sentence without content of records.
+    does, else it is empty. An alarm is a sentence without content of records. `holds` are all commits that are held
+    here and of which nobody has signed so yet: to be signed into the membership (L6). `held` is the number of holds and
+    forks that the view leaves out; -1 while it leaves out something else as well.
     """
 
     done: bool
@@ -74,6 +77,8 @@ class DeriveResult:
     changed: Sequence[tuple[str, RecordId]]
     waiting: Sequence[DataKeyId]
     alarms: Sequence[str]
+    holds: Sequence[DueHold] = ()
+    held: int = 0
     stuck: str = ""
 
 
@@ -90,7 +95,10 @@ class RecordState:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A commit that documents could not take, and the records that lack it (L6). `reason` is a sentence."""
+    """A commit that documents could not take, and the records that lack it (L6). `reason` is a sentence.
+
+    The first change of a log to a record that is left out because of such a commit is named in the same way.
+    """
 
     commit: CommitId
     records: tuple[str, ...]

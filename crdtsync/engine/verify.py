@@ -9,11 +9,13 @@ from typing import Final
 from crdtsync import limits
 from crdtsync.documents import Document
 from crdtsync.engine.derive import blame
+from crdtsync.engine.holds import Holds, sentence
 from crdtsync.engine.marks import Marks
 from crdtsync.engine.parts import Parts
 from crdtsync.engine.replay import Replay, arrivals
 from crdtsync.engine.shelf import Shelf
 from crdtsync.engine.values import VerifyResult
+from crdtsync.engine.view import is_record
 from crdtsync.errors import Poisoned
 from crdtsync.ids import CommitHash, DataKeyId, Head, LogId, RecordId, ReplicaId, replica_of
 from crdtsync.replication.commit import NO_HASH, Commit, header_hash, part_hash, signed_bytes
@@ -38,7 +40,7 @@ class Verifier:
         sealer: Sealer,
         parts: Parts,
         waiting: Mapping[DataKeyId, Collection[int]],
-        frozen: Mapping[LogId, Head],
+        holds: Holds,
         progress: Progress | None,
         keys_of: KeysOf,
     ) -> None:
@@ -46,7 +48,7 @@ class Verifier:
         self._sealer = sealer
         self._parts = parts
         self._waiting = {key: set(found) for key, found in waiting.items()}
-        self._frozen = frozen
+        self._holds = holds
         self._progress = progress
         self._keys_of = keys_of
         self._problems: list[str] = []
@@ -124,7 +126,7 @@ class Verifier:
             del self._unverified[header.log]
 
     def _dependency(self, commit: Commit, log: LogId, head: Head) -> None:
-        if log in self._frozen and head.sequence > self._frozen[log].sequence:
+        if head.sequence >= self._holds.frozen.get(log, head.sequence + 1):
             return  # which of its two ends an author had seen counts for nothing (L3)
         here = self._heads.get(log, _NOTHING)
         if head.sequence > here.sequence:
@@ -164,7 +166,7 @@ class Verifier:
         for share in range(shares):
             found = self._share(share, shares, upto, done)
             done += upto
-            records += len(found)
+            records += sum(map(is_record, found.values()))
             for (kind, record), fingerprint in found.items():
                 digest += int.from_bytes(fingerprint, "big")
                 self._compare(kind, record, fingerprint)
@@ -192,23 +194,23 @@ class Verifier:
             self._parts,
             shelf,
             Marks(),
+            self._holds.copy(),
             wanted=lambda kind, record: shares == 1 or _share_of(kind, record, shares) == share,
             skip=self._waiting,
-            alarm=self._alarm,
+            alarm=lambda stored, text: None,
             full=put_away,
             unreadable=lambda stored: self._problem(
                 f"{blame(stored.commit)} has a part whose key is not here, and that is not noted as waiting"
             ),
+            name_of=lambda replica: None,
         )
         for batch in arrivals(self._store, upto):
             replay.run(batch)
             put_away()
             self._report(done + batch[-1].arrival)
+        for stored, reason in replay.offences:
+            self._problem(f"{blame(stored.commit)} is not held, and should be: {sentence(reason)}")
         return {(found.kind, found.record): found.fingerprint for found in kept.values()}
-
-    def _alarm(self, text: str) -> None:
-        if text not in self._problems:
-            self._problem(text)
 
     def _compare(self, kind: str, record: RecordId, fingerprint: bytes) -> None:
         stored = self._store.document(kind, record)
@@ -228,7 +230,7 @@ class Verifier:
     def _no_others(self, records: int) -> None:
         count, after = 0, ("", "")
         while page := self._store.documents(None, after, _PAGE):
-            count += len(page)
+            count += sum(is_record(stored.fingerprint) for stored in page)
             last = (page[-1].kind, page[-1].record)
             if last <= after:
                 self._problem("the view lists documents out of order; run `rebuild`")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import crdtsync.practice  # noqa: F401  # declares the built-in kinds
-from crdtsync.documents import Projection, kinds, model_of, project, table_of
+from crdtsync.documents import BLANK, Projection, kinds, model_of, project, table_of
 from crdtsync.engine.shelf import OpenRecord
 from crdtsync.ids import RecordId
 from crdtsync.replication.stored import LogHead
@@ -67,8 +67,7 @@ class View:
             change = view_change(each, self._detected)
             changes.append(change)
             digest += int.from_bytes(each.fingerprint, "big") - int.from_bytes(before, "big")
-            if not before:
-                self.records += 1
+            self.records += is_record(each.fingerprint) - is_record(before)
             if self.watch is not None:
                 self.watch((each.kind, each.record), before, each.fingerprint)
             if change.row is None and each.kind not in self._bare and model_of(each.kind) is None:
@@ -111,6 +110,11 @@ class View:
         if self._bare:
             self._bare.clear()
             self._store.set_meta({_META_BARE_KINDS: None})
+
+
+def is_record(fingerprint: bytes) -> bool:
+    """Whether this is the fingerprint of a record that counts: one that is there and has been written to."""
+    return fingerprint not in (b"", BLANK)
 
 
 def table_specs() -> list[TableSpec]:

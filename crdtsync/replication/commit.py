@@ -276,7 +276,10 @@ def encode_part(part: Part) -> bytes:
 
 
 def decode_part(data: bytes) -> Part:
-    """The inverse of `encode_part`. Raises Malformed or TooLarge."""
+    """The inverse of `encode_part`. Raises Malformed or TooLarge.
+
+    How large a delta may be is for the gate of documents to say: then it is known which record was meant.
+    """
     items = unpack(data, bytes_max=limits.inflated_bytes_max, what="commit part")
     if len(items) < 6:
         raise Malformed("commit part: too short")
@@ -284,8 +287,6 @@ def decode_part(data: bytes) -> Part:
     for item in check_list(items[5], limits.changes_per_part_max, "changes"):
         if type(item) is not list or len(item) < 3 or type(item[2]) is not bytes:
             raise Malformed("change: not kind, record and delta")
-        if len(item[2]) > limits.delta_bytes_max:
-            raise Malformed("change: its delta is larger than allowed")
         changes.append(
             Change(
                 check_text(item[0], 64, "change kind"),

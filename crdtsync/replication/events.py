@@ -147,11 +147,16 @@ class KeysStored:
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """The view now follows from the whole log as it stood: its digest, and the keys that parts wait for."""
+    """The view now follows from the whole log as it stood: its digest, and the keys that parts wait for.
+
+    `held` is the number of signed holds that the view leaves out (`State.held` as it was derived); -1 while something
+    else is left out that nobody has signed yet.
+    """
 
     arrival: int
     digest: bytes
     waiting: Sequence[DataKeyId]
+    held: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from crdtsync.ids import EpochId, Head, LogId, MemberHash, PracticeId, ReplicaId, replica_of
+from crdtsync.ids import (
+    CommitHash,
+    CommitId,
+    EpochId,
+    Head,
+    LogId,
+    MemberHash,
+    PracticeId,
+    ReplicaId,
+    replica_of,
+)
 from crdtsync.replication.codec import check_bytes, pack
 from crdtsync.replication.commit import SIGNATURE_BYTES
 from crdtsync.replication.fork_proof import ForkProof, proof_items
@@ -82,6 +92,11 @@ def fork(sign: Sign, place: Place, proof: ForkProof) -> bytes:
 def succeed(sign: Sign, place: Place, log: LogId, heads: Mapping[LogId, Head]) -> bytes:
     """A record by an admin: of the branches of its replica `log` goes on; `heads` are the ends of the others."""
     return record(sign, place, "succeed", [replica_of(log), log, _head_items(heads)])
+
+
+def hold(sign: Sign, place: Place, commit: CommitId, commit_hash: CommitHash, reason: str) -> bytes:
+    """A record by a reader that a commit is not to be applied by anybody; it stays for ever (L6)."""
+    return record(sign, place, "hold", [commit.log, commit.sequence, commit_hash, reason])
 
 
 def record(sign: Sign, place: Place, op: str, body: list[Any]) -> bytes:

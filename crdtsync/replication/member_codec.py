@@ -15,6 +15,7 @@ from crdtsync.ids import (
     LOG_ID_BYTES,
     PRACTICE_ID_BYTES,
     REPLICA_ID_BYTES,
+    CommitId,
     EpochId,
     Head,
     LogId,
@@ -35,6 +36,7 @@ from crdtsync.replication.member_records import (
     EpochBody,
     Fork,
     Found,
+    Hold,
     MemberRecord,
     NewEpoch,
     Remove,
@@ -50,6 +52,8 @@ RANDOM_BYTES: Final = 32
 WRAPPED_BYTES: Final = 40
 KEY_BYTES_MAX: Final = 4_096
 """A certificate, a public sealing key or a sealed epoch key."""
+REASON_CHARACTERS_MAX: Final = 32
+"""The word for why a commit is held."""
 _ITEMS: Final = 7
 ARRAY_OF_ITEMS: Final = bytes([0x90 | _ITEMS])
 """How msgpack begins a record."""
@@ -170,6 +174,11 @@ def _succeed(items: list[Any]) -> Succeed:
     return succession
 
 
+def _hold(items: list[Any]) -> Hold:
+    log, head = log_head(items[:3])
+    return Hold(CommitId(log, head.sequence), head.hash, check_text(items[3], REASON_CHARACTERS_MAX, "hold reason"))
+
+
 _BODIES: Final[Mapping[str, tuple[int, Callable[[list[Any]], Body]]]] = {
     "found": (5, _found),
     "add": (2, _add),
@@ -180,6 +189,7 @@ _BODIES: Final[Mapping[str, tuple[int, Callable[[list[Any]], Body]]]] = {
     "address": (1, _address),
     "fork": (3, _fork),
     "succeed": (3, _succeed),
+    "hold": (4, _hold),
 }
 
 

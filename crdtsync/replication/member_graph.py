@@ -18,6 +18,7 @@ from crdtsync.replication.member_records import (
     Entry,
     Fork,
     Found,
+    Hold,
     MemberRecord,
     NewEpoch,
     Remove,
@@ -79,6 +80,7 @@ class Graph:
     addresses: list[Node] = field(default_factory=list)
     forks: list[Node] = field(default_factory=list)
     successions: list[Node] = field(default_factory=list)
+    holds: list[Node] = field(default_factory=list)
     removals: dict[ReplicaId, int] = field(default_factory=dict)
     _grants: dict[int, Grants] = field(default_factory=dict)
     _weighty: int = 0
@@ -109,6 +111,7 @@ class Graph:
             (Address, self.addresses),
             (Fork, self.forks),
             (Succeed, self.successions),
+            (Hold, self.holds),
         ):
             if isinstance(body, kinds):
                 insort(nodes, node)
@@ -157,7 +160,7 @@ class Graph:
         return not (isinstance(node.record.body, Found) or (standing is not None and _may(standing.entry, node)))
 
     def standing(self, replica: ReplicaId, known: int, grants: Grants) -> Grant | None:
-        """The add by which `replica` belongs in `known`: the first that has seen every removal of it (rule 4)."""
+        """The add by which `replica` belongs in `known`: the first that has seen every removal of it (rule 5)."""
         removed = self.removals.get(replica, 0) & known
         for grant in grants.get(replica, ()):
             if grant.node.bit & known and not removed & ~grant.node.past:
@@ -188,6 +191,6 @@ def _may(author: Entry, node: Node) -> bool:
     body = node.record.body
     if isinstance(body, Add | Remove | Succeed):
         return administers(author.role, author.admin)
-    if isinstance(body, NewEpoch | Share):
+    if isinstance(body, NewEpoch | Share | Hold):
         return reads(author.role)
     return isinstance(body, Attest | Address | Fork)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from crdtsync.ids import EpochId, Head, LogId, PracticeId, ReplicaId, replica_of
+from collections.abc import Iterable
+
+from crdtsync.ids import CommitHash, CommitId, EpochId, Head, LogId, MemberHash, PracticeId, ReplicaId, replica_of
 from crdtsync.replication.member_graph import Grant, Grants, Graph, Node, granted
 from crdtsync.replication.member_records import (
     Add,
@@ -12,6 +14,7 @@ from crdtsync.replication.member_records import (
     EpochBody,
     Fork,
     Found,
+    Hold,
     NewEpoch,
     Remove,
     Share,
@@ -33,6 +36,8 @@ def outcome(graph: Graph, known: int, practice: PracticeId) -> State:
         cuts=_cuts(graph, known, grants, members),
         frozen=_frozen(graph, known),
         successions=_successions(graph, known, grants),
+        holds=_holds(graph, known),
+        held_by=HeldBy(graph, known),
     )
 
 
@@ -149,6 +154,42 @@ def _successions(graph: Graph, known: int, grants: Grants) -> dict[ReplicaId, Su
                 heads[log] = _higher(heads.get(log), head)
             successions[body.replica] = Succession(body.log, heads)
     return successions
+
+
+def _holds(graph: Graph, known: int) -> dict[CommitId, dict[CommitHash, str]]:
+    """Every hold that its author had the right to sign when it did: nothing makes it void, whoever is removed later.
+
+    Of several for one commit the first one's word counts.
+    """
+    holds: dict[CommitId, dict[CommitHash, str]] = {}
+    for node in graph.holds:
+        if node.bit & known:
+            body = node.record.body
+            assert isinstance(body, Hold)
+            holds.setdefault(body.commit, {}).setdefault(body.hash, body.reason)
+    return holds
+
+
+class HeldBy:
+    """Tells who knew of a hold. It reads records that never change and may be asked in another thread."""
+
+    def __init__(self, graph: Graph, known: int) -> None:
+        self._by_hash = graph.by_hash
+        self._bits: dict[CommitId, int] = {}
+        for node in graph.holds:
+            if node.bit & known:
+                assert isinstance(node.record.body, Hold)
+                commit = node.record.body.commit
+                self._bits[commit] = self._bits.get(commit, 0) | node.bit
+
+    def __call__(self, members: Iterable[MemberHash], commit: CommitId) -> bool:
+        """Whether somebody who knew these membership records knew one by which `commit` is held."""
+        bits = self._bits.get(commit, 0)
+        for member in members if bits else ():
+            node = self._by_hash.get(member)
+            if node is not None and (node.past | node.bit) & bits:
+                return True
+        return False
 
 
 def _higher(one: Head | None, other: Head) -> Head:

@@ -14,6 +14,7 @@
     address   [[address, …]]
     fork      [signing key, branch, branch]                                     `fork_proof` says what these are
     succeed   [replica, log, [[log, sequence, hash], …]]        the branch that goes on, and where others end
+    hold      [log, sequence, hash, reason word]
 
     entry     = [sig, tls, kem, role, admin, name, [address, …]]
     epoch     = [id, [[parent epoch, wrapped key], …], [[replica, sealed key], …]]
@@ -29,7 +30,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from crdtsync.ids import PRACTICE_ID_BYTES, EpochId, Head, LogId, MemberHash, PracticeId, ReplicaId, replica_id_of
+from crdtsync.ids import (
+    PRACTICE_ID_BYTES,
+    CommitHash,
+    CommitId,
+    EpochId,
+    Head,
+    LogId,
+    MemberHash,
+    PracticeId,
+    ReplicaId,
+    replica_id_of,
+)
 from crdtsync.replication.fork_proof import ForkProof
 
 DOMAIN_SIGN: Final = b"crdtsync/member-signature/1"
@@ -139,11 +151,20 @@ class Succeed:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """A commit that nobody is to apply, for ever (L6): the one at this place of the log that has this hash."""
+
+    commit: CommitId
+    hash: CommitHash
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """A record of a later version: kept and passed on, without effect here."""
 
 
-Body = Found | Add | Remove | NewEpoch | Share | Attest | Address | Succeed | Fork | Unknown
+Body = Found | Add | Remove | NewEpoch | Share | Attest | Address | Succeed | Fork | Hold | Unknown
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from crdtsync.ids import EpochId, Head, LogId, MemberHash, PracticeId, ReplicaId
+from crdtsync.ids import CommitHash, CommitId, EpochId, Head, LogId, MemberHash, PracticeId, ReplicaId
 from crdtsync.replication.member_records import NO_PRACTICE, epoch_info
 
 
@@ -86,7 +86,9 @@ class State:
     `members` holds active and removed members. `shares` holds per epoch the key as sealed to each reader, by the epoch
     itself or by a later share. `cuts` holds, for logs of members that are not active, up to where their commits count;
     a log of such a member that is missing there does not count at all. `frozen` says where forked logs end (L3),
-    `successions` what admins decided about replicas that had branched (L4).
+    `successions` what admins decided about replicas that had branched (L4). `holds` are the commits that nobody
+    applies, by place and hash, each with the word for why; they stay whoever is removed. `held_by` tells who knew of a
+    hold (L6).
     """
 
     practice: PracticeId
@@ -96,6 +98,16 @@ class State:
     cuts: Mapping[LogId, Head]
     frozen: Mapping[LogId, Head] = field(default_factory=dict)
     successions: Mapping[ReplicaId, Succession] = field(default_factory=dict)
+    holds: Mapping[CommitId, Mapping[CommitHash, str]] = field(default_factory=dict)
+    held_by: Callable[[Iterable[MemberHash], CommitId], bool] = field(
+        default=lambda members, commit: False, repr=False, compare=False
+    )
+
+    @cached_property
+    def held(self) -> int:
+        """How many commits are held and logs forked: the sets only grow, so of one practice's sets the number tells
+        which one it is."""
+        return sum(map(len, self.holds.values())) + len(self.frozen)
 
     @cached_property
     def closed(self) -> Mapping[LogId, Head]:

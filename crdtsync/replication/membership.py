@@ -14,12 +14,14 @@ without a clock and without a coordinator, so it is the same everywhere, in what
        address    any active member, for itself
        fork       any active member; its bytes are the proof, so it counts for ever
        succeed    an admin site, or the recovery identity
+       hold       a reader
 
 2. Removal wins: what a replica wrote without having seen its own removal is void, and so is what rests on that, such as
    the records of a member that only a void add let in. Such a member counts as removed.
 3. Removals themselves are never made void, so mutual and cyclic removals remove everybody named in them. What else they
    carry (the next epoch, heads attested) is void like the rest when others were removing their author.
-4. An add lets a removed replica in again only if it has seen every removal of it. Of several standing adds the first
+4. A hold that counts is never made void: documents were derived without that commit, so the set of holds only grows.
+5. An add lets a removed replica in again only if it has seen every removal of it. Of several standing adds the first
    counts, so a replica that two admins added apart from each other is one member.
 5. Of several standing successions of one replica the last names the log that goes on. What each of them closes is
    closed, up to the furthest head named, but for that log: a branch that grows beyond its head is open again, and
@@ -47,6 +49,7 @@ from crdtsync.replication.member_builders import (
     epoch,
     fork,
     found,
+    hold,
     record,
     remove,
     share,
@@ -89,6 +92,7 @@ __all__ = [
     "epoch_info",
     "fork",
     "found",
+    "hold",
     "practice_of",
     "record",
     "remove",

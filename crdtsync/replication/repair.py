@@ -26,13 +26,14 @@ _NO_DIGEST = bytes(32)
 
 
 class Repair:
-    """Periodic care. `digests` remembers the content digest at recent frontiers."""
+    """Periodic care. `digests` remembers the content digest at recent frontiers, and with how many holds (L6): a view
+    that does not leave out yet what the membership holds is not compared with anybody's."""
 
     def __init__(self, core: Core, receiving: Receiving) -> None:
         self._core = core
         self._receiving = receiving
         self._next = 0.0
-        self._digests: dict[bytes, bytes] = {}
+        self._digests: dict[tuple[bytes, int], bytes] = {}
         self._waiting_keys: tuple[DataKeyId, ...] = ()
         self._asked = 0
         self.narrowing = Narrowing(core)
@@ -75,15 +76,19 @@ class Repair:
 
     def _digest(self) -> Digest:
         core = self._core
-        frontier = core.stored.digest()
-        return Digest(frontier, core.members_digest(), self._digests.get(frontier, _NO_DIGEST))
+        at = self._place()
+        return Digest(at[0], core.members_digest(), self._digests.get(at, _NO_DIGEST))
+
+    def _place(self) -> tuple[bytes, int]:
+        """From what a view follows that is up to date."""
+        return self._core.stored.digest(), self._core.membership.state().held
 
     def derived(self, event: Derived) -> None:
         """The view was derived; if it follows from all that is stored, remember what it sums up to."""
         self._waiting_keys = tuple(event.waiting)
-        if event.waiting or event.arrival != self._core.arrived:
+        if event.waiting or event.held < 0 or event.arrival != self._core.arrived:
             return
-        self._digests[self._core.stored.digest()] = event.digest
+        self._digests[self._core.stored.digest(), event.held] = event.digest
         while len(self._digests) > limits.digests_remembered_max:
             del self._digests[next(iter(self._digests))]
 
@@ -100,7 +105,7 @@ class Repair:
             self._compare_content(peer, message)
 
     def _compare_content(self, peer: Peer, message: Digest) -> None:
-        ours = self._digests.get(message.frontier, _NO_DIGEST)
+        ours = self._digests.get(self._place(), _NO_DIGEST)
         if _NO_DIGEST in (ours, message.digest):
             return
         if ours == message.digest:

@@ -33,6 +33,17 @@ def care(node: Node) -> None:
         _publish(node, members.opening_epoch(host, membership.place(host.replica), membership.state()))
 
 
+def sign_holds(node: Node) -> None:
+    """From within a job: sign what is held here and by nobody yet, as the driver does."""
+    membership = node.replica.membership
+    state = membership.state()
+    due = [hold for hold in node.holds_due if hold.hash not in state.holds.get(hold.commit, ())]
+    node.holds_due = ()
+    if due and state.active(node.replica_id) is not None:
+        records = members.holding(node.host, membership.place(node.replica_id), due)
+        node.publish([(decode_record(data).hash, data) for data in records])
+
+
 def _publish(node: Node, data: bytes) -> bool:
     return node.publish([(decode_record(data).hash, data)])
 

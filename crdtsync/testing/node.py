@@ -11,13 +11,14 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from crdtsync import limits
-from crdtsync.engine import DeriveResult, WriteGrant, WriteOutcome, WriteRequest
+from crdtsync.engine import DeriveResult, DueHold, WriteGrant, WriteOutcome, WriteRequest
 from crdtsync.errors import RefusedError
 from crdtsync.host import Host
 from crdtsync.ids import MemberHash, PracticeId, ReplicaId
 from crdtsync.replication import effects, events
 from crdtsync.replication.membership import Membership
 from crdtsync.replication.replica import Replica
+from crdtsync.testing.care import sign_holds
 from crdtsync.testing.disk import Disk, PowerCut, Proof
 from crdtsync.testing.ground import START_MS, Machine, World
 from crdtsync.testing.ledger import Account, OracleFailed
@@ -91,6 +92,7 @@ class Node:
         self._pending: deque[_Pending] = deque()
         self._write_queued = False
         self._deriving = False
+        self.holds_due: Sequence[DueHold] = ()
         self._tick_at = float("inf")
         self._spins = 0
         self.step("starts")
@@ -350,8 +352,11 @@ class Node:
         """The view is so far now."""
         for text in result.alarms:
             self.world.alarmed(self, effects.Alarm("held", text))
+        if result.holds and not self.holds_due:
+            self.queue(self.machine.sync_s, lambda: sign_holds(self))
+        self.holds_due = result.holds
         if result.done:
-            self.handle(events.Derived(result.arrival, result.digest, result.waiting))
+            self.handle(events.Derived(result.arrival, result.digest, result.waiting, result.held))
 
     def derive_waiting(self) -> None:
         """Derive what waited for keys or epochs, from within a job."""

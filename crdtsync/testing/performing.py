@@ -145,7 +145,7 @@ def _members_changed(node: Node, effect: effects.MembersChanged) -> bool:
     del effect
 
     def job() -> None:
-        if node.host.learn_epochs(node.replica.membership.state()):
+        if node.host.learn(node.replica.membership.state()):
             node.derive_waiting()
         node.queue(node.machine.sync_s, lambda: care(node))
         node.world.network.station_started(node)

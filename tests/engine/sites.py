@@ -139,7 +139,15 @@ class SiteRig:
             alarms.extend(result.alarms)
             if result.done:
                 return DeriveResult(
-                    True, result.arrival, result.digest, result.records, changed, result.waiting, alarms
+                    True,
+                    result.arrival,
+                    result.digest,
+                    result.records,
+                    changed,
+                    result.waiting,
+                    alarms,
+                    result.holds,
+                    result.held,
                 )
 
     def sync(self, other: SiteRig) -> None:

@@ -170,8 +170,10 @@ def test_a_poisoned_delta_is_held_and_the_rest_goes_on(make_store: MakeStore, de
     jena.write(patient_of(3))
     gera.pull(jena)
     result = gera.derive()
-    assert len(result.alarms) == 2
-    assert commit_text(poison.id) in result.alarms[0] and base32(jena.replica) in result.alarms[0]
+    [alarm] = result.alarms
+    assert commit_text(poison.id) in alarm and base32(jena.replica) in alarm
+    assert record_of(1) in alarm and record_of(2) in alarm
+    assert [(due.commit, due.hash, due.reason) for due in result.holds] == [(poison.id, poison.hash, "form")]
     assert gera.patient(1).title == "Dr." and gera.patient(3).family_name == "Muster3"
     assert commit_text(poison.id) in stored(gera, "patient", 1).damaged
     assert stored(gera, "patient", 2).damaged != "" and stored(gera, "patient", 3).damaged == ""

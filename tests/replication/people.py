@@ -6,7 +6,7 @@ import hashlib
 import itertools
 from collections.abc import Callable, Sequence
 
-from crdtsync.ids import CommitHash, EpochId, Head, LogId, MemberHash, ReplicaId
+from crdtsync.ids import CommitHash, CommitId, EpochId, Head, LogId, MemberHash, ReplicaId
 from crdtsync.replication import membership as m
 
 RANDOM = bytes(range(32))
@@ -146,6 +146,10 @@ class Book(m.Membership):
         """Of the branches of `name`, `boot` goes on; `boot_2=5` says that its log of boot 2 ends at 5."""
         heads = {log(name, int(word.removeprefix("boot_"))): head(sequence) for word, sequence in ends.items()}
         return self.put(m.succeed(signer(author), self.at(author), log(name, boot), heads))
+
+    def holds(self, author: str, name: str, sequence: int, reason: str = "form", branch: str = "") -> MemberHash:
+        commit = CommitId(log(name), sequence)
+        return self.put(m.hold(signer(author), self.at(author), commit, head(sequence, branch).hash, reason))
 
     def names(self) -> str:
         """The active members, in the order of the alphabet; the recovery sheet is left out."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from crdtsync import limits
 from crdtsync.errors import CrdtSyncError, Malformed, PeerError, TooLarge
-from crdtsync.ids import MemberHash
+from crdtsync.ids import CommitId, MemberHash
 from crdtsync.replication import membership as m
 from crdtsync.replication.codec import pack, unpack
 from crdtsync.replication.member_codec import decode_record
@@ -21,6 +21,7 @@ from crdtsync.replication.member_records import (
     Attest,
     Body,
     Found,
+    Hold,
     NewEpoch,
     Remove,
     Share,
@@ -48,6 +49,7 @@ from .people import (
 BOOK = practice("b")
 PLACE = BOOK.at("a")
 SIGN = signer("a")
+HELD = CommitId(log("b"), 3)
 
 
 def test_each_op_comes_back_as_it_was_written() -> None:
@@ -67,6 +69,7 @@ def test_each_op_comes_back_as_it_was_written() -> None:
             "succeed",
             Succeed(replica("b"), log("b", 2), ((log("b"), head(3)),)),
         ),
+        (m.hold(SIGN, PLACE, HELD, head(3).hash, "form"), "hold", Hold(HELD, head(3).hash, "form")),
         (m.record(SIGN, PLACE, "later", [1, [2]]), "later", Unknown()),
     ]
     for data, op, body in written:
@@ -113,6 +116,8 @@ SHARE = m.share(SIGN, PLACE, [(epoch_id("1"), replica("b"), b"x")])
 ATTEST = m.attest(SIGN, PLACE, {log("b"): head(3)})
 ADDRESS = m.address(SIGN, PLACE, ["a:1"])
 SUCCEED = m.succeed(SIGN, PLACE, log("b", 2), {log("b"): head(3)})
+HOLD = m.hold(SIGN, PLACE, HELD, head(3).hash, "form")
+HOLD_ITEMS = [HELD.log, HELD.sequence, head(3).hash, "form"]
 PARENT = BOOK.heads[0]
 LONG = "x" * 201
 
@@ -142,6 +147,11 @@ REFUSED: list[tuple[str, bytes, str]] = [
     ),
     ("body of share", changed(SHARE, (5,), []), "the body of `share` is too short"),
     ("body of attest", changed(ATTEST, (5,), []), "the body of `attest` is too short"),
+    ("body of hold", changed(HOLD, (5,), HOLD_ITEMS[:3]), "the body of `hold` is too short"),
+    ("log of a hold", changed(HOLD, (5, 0), b"x"), "log head: not 24 bytes"),
+    ("sequence of a hold", changed(HOLD, (5, 1), -1), "log head"),
+    ("hash of a hold", changed(HOLD, (5, 2), b"x"), "log head: not 32 bytes"),
+    ("reason of a hold", changed(HOLD, (5, 3), "x" * 33), "hold reason: not a text of at most 32 characters"),
     ("body of address", changed(ADDRESS, (5,), []), "the body of `address` is too short"),
     ("long practice name", changed(FOUND, (5, 0), LONG), "membership name: not a text of at most 200"),
     ("random bytes", changed(FOUND, (5, 1), bytes(31)), "founding random bytes: not 32 bytes"),

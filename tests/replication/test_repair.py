@@ -151,6 +151,26 @@ def test_a_view_that_is_behind_or_waits_for_keys_is_not_compared() -> None:
     ]
 
 
+def test_views_are_compared_when_both_leave_out_what_the_membership_holds() -> None:
+    a, _ = sites("a", "b")
+    a.write(2)
+    a.greet(1, "b", (a.author.log, a.author.head))
+    derived(a, bytes([1]) * 32)
+    a.book.holds("a", "b", 1)
+    hold = a.book.records()[-1]
+    a.handle(events.MembersStored([hold]))
+    a.hear(1, digest_of(a, bytes([2]) * 32))
+    assert a.alarms() == [], "the view does not leave it out yet"
+    a.handle(events.Derived(len(a.disk), bytes([3]) * 32, (), -1))
+    a.hear(1, digest_of(a, bytes([2]) * 32))
+    assert a.alarms() == [], "it leaves out something that nobody has signed"
+    a.handle(events.Derived(len(a.disk), bytes([2]) * 32, (), 1))
+    a.hear(1, digest_of(a, bytes([2]) * 32))
+    assert a.alarms() == []
+    a.hear(1, digest_of(a, bytes([4]) * 32))
+    assert a.alarms() == ["digest"]
+
+
 def test_only_some_digests_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "digests_remembered_max", 2)
     a, _ = sites("a", "b")
