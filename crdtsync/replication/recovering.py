@@ -114,7 +114,7 @@ class Recovering:
 
     def _claimed(self, peer: Peer, log: LogId, sequence: int) -> None:
         claimant = self._claimants.setdefault(peer.replica, Claimant())
-        if log in claimant.met:
+        if log in claimant.met or log in self._core.frozen:
             return
         if not claimant.goals:
             claimant.waited, claimant.since = 0.0, self._core.now
@@ -182,7 +182,8 @@ class Recovering:
 
     def _weigh(self, replica: ReplicaId, claimant: Claimant) -> PeerError | None:
         core = self._core
-        for log in [log for log, goal in claimant.goals.items() if core.stored.sequence(log) >= goal]:
+        before = len(claimant.goals)
+        for log in [log for log, goal in claimant.goals.items() if self._settled(log, goal)]:
             del claimant.goals[log]
             if replica_of(log) == core.replica:
                 claimant.met[log] = None
@@ -190,7 +191,7 @@ class Recovering:
             self._delivered(replica)
             return None
         here = self._here(claimant)
-        if here != claimant.got:
+        if here > claimant.got or len(claimant.goals) < before:
             claimant.got, claimant.waited, claimant.since = here, 0.0, core.now
         if claimant.link is None or core.now - claimant.since + claimant.waited < limits.claim_patience_s:
             return None
@@ -203,6 +204,10 @@ class Recovering:
         if peer is not None and core.now - peer.commits_at < limits.claim_patience_s:
             return None  # it sends other things, and a slow line is no lie: writing goes on, and it may go on sending
         return self._broken(replica, claimant)
+
+    def _settled(self, log: LogId, goal: int) -> bool:
+        """Whether so much of a log is here, or nothing more of it will ever be taken (L3)."""
+        return self._core.stored.sequence(log) >= goal or log in self._core.frozen
 
     def _here(self, claimant: Claimant) -> int:
         """How much of what is waited for has come, stored or not."""

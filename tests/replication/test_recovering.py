@@ -250,6 +250,30 @@ def test_forged_commits_deliver_nothing() -> None:
     assert "signature does not verify" in a.closed[1] and not a.core.recovering
 
 
+def test_nobody_is_waited_for_that_claims_more_of_a_frozen_log() -> None:
+    """Nothing more of it is taken, whoever has it (L3)."""
+    a, _ = sites("a", "b")
+    one, other = later_life(a, boot=7, count=2), later_life(a, boot=7, count=1)
+    other.commit(size=50)
+    a.greet(1, "b", (one.log, one.head))
+    a.hear(1, commits(*one.commits))
+    says(a, 1, (one.log, other.head), (one.log, people.head(9)))
+    assert a.alarms() == ["restored", "fork"] and not a.core.recovering
+    says(a, 1, (one.log, people.head(20)))
+    assert not a.core.recovering
+
+
+def test_who_is_waited_for_when_its_log_freezes_is_waited_for_no_longer() -> None:
+    a, _ = sites("a", "b")
+    one, other = later_life(a, boot=7, count=3), later_life(a, boot=7, count=1)
+    other.commit(size=50)
+    a.greet(1, "b", (one.log, one.head))
+    a.hear(1, commits(*one.commits[:2]))
+    assert a.core.recovering
+    says(a, 1, (one.log, other.head))
+    assert "fork" in a.alarms() and not a.core.recovering
+
+
 # -- over restarts, and by a person's word -----------------------------------------------------------------------------
 
 
