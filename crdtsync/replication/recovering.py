@@ -183,8 +183,8 @@ class Recovering:
 
     def _weigh(self, replica: ReplicaId, claimant: Claimant) -> PeerError | None:
         core = self._core
-        goals = claimant.goals.items()
-        for log in [log for log, goal in goals if core.stored.sequence(log) >= core.counted(log, goal)]:
+        before = len(claimant.goals)
+        for log in [log for log, goal in claimant.goals.items() if self._settled(log, goal)]:
             del claimant.goals[log]
             if replica_of(log) == core.replica:
                 claimant.met[log] = None
@@ -192,7 +192,7 @@ class Recovering:
             self._delivered(replica)
             return None
         here = self._here(claimant)
-        if here != claimant.got:
+        if here > claimant.got or len(claimant.goals) < before:
             claimant.got, claimant.waited, claimant.since = here, 0.0, core.now
         if claimant.link is None or core.now - claimant.since + claimant.waited < limits.claim_patience_s:
             return None
@@ -205,6 +205,10 @@ class Recovering:
         if peer is not None and core.now - peer.commits_at < limits.claim_patience_s:
             return None  # it sends other things, and a slow line is no lie: writing goes on, and it may go on sending
         return self._broken(replica, claimant)
+
+    def _settled(self, log: LogId, goal: int) -> bool:
+        """Whether so much of a log is here, or all of it that counts (L3)."""
+        return self._core.stored.sequence(log) >= self._core.counted(log, goal)
 
     def _here(self, claimant: Claimant) -> int:
         """How much of what is waited for has come, stored or not."""

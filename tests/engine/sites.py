@@ -118,7 +118,7 @@ class SiteRig:
 
     def pull(self, other: SiteRig, *, upto: int | None = None, keys: bool = True, checked: bool = False) -> None:
         """Append what `other` has and this one lacks, in the order of its arrivals (up to one of them)."""
-        mine = self.engine.frontier()
+        mine = self.store.frontier()
         commits = []
         for stored in other.store.arrivals(0, 10**9, 10**12):
             commit = stored.commit

@@ -9,6 +9,8 @@ from crdtsync.ids import Head, LogId
 from crdtsync.replication import events, messages
 from crdtsync.replication.commit import Commit
 from crdtsync.replication.effects import Alarm, Close, Effect, NewBoot, NoteRecovering
+from crdtsync.replication.fork_proof import Branch, fork_proof
+from crdtsync.replication.membership import fork
 from tests.replication import people
 from tests.replication.cores import Author, Site, commits, sites
 
@@ -248,6 +250,39 @@ def test_forged_commits_deliver_nothing() -> None:
     forger = Author("a", a.book.practice, a.book.heads, boot=7)
     a.hear(1, commits(forger.commit(forged=True)))
     assert "signature does not verify" in a.closed[1] and not a.core.recovering
+
+
+def proved(one: Author, other: Author, at: int) -> messages.Records:
+    """A record that shows where these two copies of a log part."""
+    book = people.practice("b")
+    sides = [Branch((log.commits[at].header_bytes,), log.commits[at].signature) for log in (one, other)]
+    return messages.Records((fork(people.signer("b"), book.at("b"), fork_proof(people.sig_of("a"), *sides)),))
+
+
+def test_nobody_is_waited_for_that_claims_more_of_a_frozen_log() -> None:
+    """Nothing more of it is taken, whoever has it (L3)."""
+    a, _ = sites("a", "b")
+    one, other = later_life(a, boot=7, count=2), later_life(a, boot=7, count=1)
+    other.commit(size=50)
+    a.greet(1, "b", (one.log, one.head))
+    a.hear(1, commits(*one.commits))
+    a.hear(1, proved(one, other, 1))
+    assert a.alarms() == ["restored", "fork"] and not a.core.recovering
+    a.greet(2, "b", (one.log, people.head(20)))
+    assert not a.core.recovering
+
+
+def test_who_is_waited_for_when_its_log_freezes_is_waited_for_up_to_its_end() -> None:
+    a, _ = sites("a", "b")
+    one, other = later_life(a, boot=7, count=4), later_life(a, boot=7, count=2)
+    other.commit(size=50)
+    a.greet(1, "b", (one.log, one.head))
+    a.hear(1, commits(*one.commits[:1]))
+    a.hear(1, proved(one, other, 2))
+    assert "fork" in a.alarms() and a.core.recovering, "the second commit counts, and is not here"
+    a.hear(1, commits(*one.commits[1:]))
+    assert not a.core.recovering
+    assert a.core.stored.head(one.log) == one.commits[1].head
 
 
 # -- over restarts, and by a person's word -----------------------------------------------------------------------------

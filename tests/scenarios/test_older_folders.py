@@ -102,7 +102,7 @@ async def test_a_copy_of_a_site_that_never_wrote_begins_a_log_of_its_own(tmp_pat
     assert len(logs) == 2
 
 
-@pytest.mark.parametrize("put_back", [into_place, exchanged, renamed])
+@pytest.mark.parametrize("put_back", [into_place, pytest.param(exchanged, marks=pytest.mark.slow), renamed])
 async def test_an_older_copy_that_was_put_back_begins(jena: Path, put_back: Callable[[Path, Path], None]) -> None:
     last, _ = await written(jena)
     copy = copy_of(jena)
@@ -111,7 +111,7 @@ async def test_an_older_copy_that_was_put_back_begins(jena: Path, put_back: Call
     await began(jena, last)
 
 
-@pytest.mark.parametrize("put_back", [into_place, exchanged])
+@pytest.mark.parametrize("put_back", [into_place, pytest.param(exchanged, marks=pytest.mark.slow)])
 async def test_a_copy_made_while_the_site_ran_begins(jena: Path, put_back: Callable[[Path, Path], None]) -> None:
     """It has the newest nonce; but the proof knows of more commits than it has."""
     async with opened(jena) as site:
@@ -144,6 +144,7 @@ async def test_after_a_restart_of_the_machine_it_begins(jena: Path, monkeypatch:
     await began(jena, last)
 
 
+@pytest.mark.slow
 async def test_where_the_machine_names_no_session_every_start_begins(
     jena: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,6 +186,7 @@ async def test_a_proof_that_was_copied_along_proves_nothing_of_the_copy(jena: Pa
     await began(copy, last)
 
 
+@pytest.mark.slow
 async def test_copies_of_copies_have_logs_of_their_own(jena: Path) -> None:
     await written(jena)
     logs: set[LogId] = set()

@@ -85,7 +85,10 @@ async def two_copies(folder: Path) -> AsyncIterator[list[Site]]:
         yield [original, copy]
 
 
-@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["original first", "copy first"])
+@pytest.mark.parametrize(
+    "order",
+    [pytest.param((0, 1), id="original first"), pytest.param((1, 0), id="copy first", marks=pytest.mark.slow)],
+)
 async def test_both_copies_count_and_one_goes_on(tmp_path: Path, order: Sequence[int]) -> None:
     async with practice(tmp_path) as (jena, gera), two_copies(tmp_path) as copies:
         first, second = (copies[number] for number in order)
