@@ -15,6 +15,7 @@ from crdtsync.documents import check_delta
 from crdtsync.engine.marks import Marks
 from crdtsync.engine.parts import Parts
 from crdtsync.engine.shelf import OpenRecord, Shelf
+from crdtsync.engine.watch import Watch
 from crdtsync.errors import Malformed, Poisoned, SealBroken, TooLarge
 from crdtsync.ids import RecordId, base32, client_id, commit_text, replica_of
 from crdtsync.replication.commit import Change, Commit, PartRef
@@ -60,6 +61,7 @@ class Deriver:
         alarm: Callable[[str], None],
         full: Callable[[], None],
         kinds_of: Callable[[RecordId], Sequence[str]],
+        watch: Watch,
     ) -> None:
         self._store = store
         self._parts = parts
@@ -68,6 +70,7 @@ class Deriver:
         self._alarm = alarm
         self._full = full
         self._kinds_of = kinds_of
+        self._watch = watch
         self._at = 0
 
     def run(self, batch: Sequence[StoredCommit]) -> None:
@@ -165,12 +168,20 @@ class Deriver:
         found = self._shelf.take(change.kind, record, subject)
         if self.marks.holds and self.marks.is_held(log, f"{change.kind}/{record}", stored.arrival):
             return
+        watch = self._watch
+        watch.begin()
         try:
             check_delta(delta, client_id(log, record))
+            if watch.wary:
+                watch.examine(stored, found, self._shelf.client(record), delta)
             found.document.apply(delta)
+            if watch.careful:
+                found.prove(self._shelf.client(record))
         except Poisoned:
             self._poisoned(stored, found)
             return
+        finally:
+            watch.busy = False
         found.deltas.append(delta)
         found.dirty = True
         found.arrival = self._at

@@ -4,29 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from typing import TypeVar
 
 from crdtsync import limits
 from crdtsync.engine.derive import Deriver
 from crdtsync.engine.marks import Marks
 from crdtsync.engine.parts import Parts
-from crdtsync.engine.replay import replay_keys
-from crdtsync.engine.shelf import Shelf
+from crdtsync.engine.replay import replay_keys, replay_records
+from crdtsync.engine.shelf import Shelf, Unsound
 from crdtsync.engine.values import Held
 from crdtsync.engine.view import View
+from crdtsync.engine.watch import Watch
 from crdtsync.errors import EnvironmentFailure
 from crdtsync.ids import DataKeyId, RecordId
 from crdtsync.replication.stored import KeyObject, LogHead, StoredCommit, next_head
 from crdtsync.storage.base import Store
 
+R = TypeVar("R")
+
 
 class Deriving:
     """Keeps view, marks and documents in step: all of them move with a transaction, or none."""
 
-    def __init__(self, store: Store, parts: Parts, alarm: Callable[[str], None]) -> None:
+    def __init__(self, store: Store, parts: Parts, alarm: Callable[[str], None], watch: Watch) -> None:
         self._store = store
         self._parts = parts
         self._alarm = alarm
-        self.view = View(store)
+        self._watch = watch
+        self.view = View(store, watch)
         self.shelf = Shelf(store.document)
         self._renew()
 
@@ -40,6 +45,7 @@ class Deriving:
             alarm=self._alarm,
             full=self._flush,
             kinds_of=self._kinds_of,
+            watch=self._watch,
         )
 
     def _kinds_of(self, record: RecordId) -> Sequence[str]:
@@ -60,21 +66,56 @@ class Deriving:
     def batch(self, batch: Sequence[StoredCommit]) -> None:
         """Derive the commits that arrived next, in one transaction.
 
-        Whatever in them is beyond this program must not stop the site (L6): then they are derived one by one, and the
-        one that it cannot take is held.
+        Whatever in them is beyond this program must not stop the site (L6): then they are derived one by one, each
+        change read again once it is applied, and the one that cannot be taken is held.
         """
+        with self._watch.step(batch[0].arrival, batch[-1].arrival):
+            try:
+                self.soundly(lambda: self._batch(batch))
+                return
+            except Unsound as unsound:
+                error: Exception = unsound
+            except EnvironmentFailure:
+                raise
+            except Exception as reason:
+                error = reason
+            with self._watch.taking_care():
+                for stored in batch:
+                    self._single(stored, error)
+
+    def _single(self, stored: StoredCommit, error: Exception) -> None:
         try:
-            self._batch(batch)
+            self.soundly(lambda: self._batch([stored]))
+        except Unsound:
+            self._hold_whole(stored, error)
         except EnvironmentFailure:
             raise
-        except Exception as error:
-            for stored in batch:
-                try:
-                    self._batch([stored])
-                except EnvironmentFailure:
+        except Exception:
+            self._hold_whole(stored, error)
+
+    def soundly(self, act: Callable[[], R]) -> R:
+        """Do what needs documents of the view; one that does not load is derived anew from the log, and it is done
+        again. Raises Unsound when that was of no use."""
+        renewed: set[tuple[str, RecordId]] = set()
+        while True:
+            try:
+                return act()
+            except Unsound as unsound:
+                place = (unsound.kind, unsound.record)
+                if place in renewed:
                     raise
-                except Exception:
-                    self._hold_whole(stored, error)
+                renewed.add(place)
+                self._renew_record(place)
+
+    def _renew_record(self, place: tuple[str, RecordId]) -> None:
+        """Derive one record anew, without whichever change broke its document: each is tried, and proved (L6, L8)."""
+        upto = self.view.head.arrival
+
+        def run() -> None:
+            replay_records(self._store, self._parts, self.marks, self.view, {place}, self._alarm, self._watch)
+
+        with self._watch.step(1, max(upto, 1)), self._watch.taking_care(range(1, upto + 1)):
+            self._transaction(run, self.view.head, keep=False)
 
     def _batch(self, batch: Sequence[StoredCommit]) -> None:
         # Documents of a large batch are mostly new and not asked for soon: they would only push out others.
@@ -112,7 +153,8 @@ class Deriving:
             nonlocal finished
             finished = self._run_waiting(parts_max)
 
-        self._transaction(run, self.view.head, keep=False)
+        with self._watch.step(1, max(self.view.head.arrival, 1)):
+            self._transaction(run, self.view.head, keep=False)
         return finished
 
     def reset(self) -> None:
@@ -165,7 +207,7 @@ class Deriving:
             parts_max = 1
         if again:
             self._flush()
-            replay_keys(self._store, self._parts, self.marks, self.view, again, self._alarm)
+            replay_keys(self._store, self._parts, self.marks, self.view, again, self._alarm, self._watch)
             self.shelf.clear()
         self.marks.unblock(self._parts)
         return parts_max > 0

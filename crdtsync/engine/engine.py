@@ -31,6 +31,7 @@ from crdtsync.engine.values import (
     WriteRequest,
 )
 from crdtsync.engine.verify import KeysOf, Progress, Verifier
+from crdtsync.engine.watch import Watch
 from crdtsync.engine.write import Scribe, Sealing
 from crdtsync.errors import EnvironmentFailure, RefusedError
 from crdtsync.ids import (
@@ -55,15 +56,26 @@ class Engine:
     """Owns a store. Not safe for use from two threads at once; every call leaves it whole, also when it raises."""
 
     def __init__(
-        self, store: Store, sealer: Sealer, keyring: Keyring, *, practice: PracticeId, replica: ReplicaId
+        self,
+        store: Store,
+        sealer: Sealer,
+        keyring: Keyring,
+        *,
+        practice: PracticeId,
+        replica: ReplicaId,
+        watch: Watch | None = None,
     ) -> None:
-        """Declare the tables of all kinds and check the view: one that is no prefix of the log is empty after this."""
+        """Declare the tables of all kinds and check the view: one that is no prefix of the log is empty after this.
+
+        `watch` knows over what an earlier process died; without it, nothing is noted for a later one.
+        """
         self._store = store
         self._sealer = sealer
         self._keyring = keyring
         self._alarms: list[str] = []
         self._parts = Parts(store, sealer, keyring, practice)
-        self._deriving = Deriving(store, self._parts, self._alarm)
+        self.watch = watch or Watch(store)
+        self._deriving = Deriving(store, self._parts, self._alarm, self.watch)
         self._own = OwnLog(store, sealer, practice, replica, self._alarm)
         self._log_head = store.log_head()
         self._tail: deque[StoredCommit] = deque()
@@ -210,7 +222,8 @@ class Engine:
 
     def _derive(self, commits_max: int) -> None:
         self._deriving.refresh()
-        batch = self._next(commits_max)
+        # What has to be tried takes its time: few at once, so that other work comes in between.
+        batch = self._next(min(commits_max, limits.live_commits_max) if self.watch.suspects else commits_max)
         if not batch:
             return
         stamps = [(stored.commit.header.log, stored.commit.header.stamp) for stored in batch]
@@ -262,6 +275,9 @@ class Engine:
         `needs_boot`, or when the epoch is not known; StorageFailure when the disk refuses: then nothing of the call is
         in the view.
         """
+        return self._deriving.soundly(lambda: self._write(requests, grant, now_ms))
+
+    def _write(self, requests: Sequence[WriteRequest], grant: WriteGrant, now_ms: int) -> list[WriteOutcome]:
         self._now_ms = now_ms
         self._derive_pending()
         writer = self._writable(grant)
@@ -341,7 +357,8 @@ class Engine:
             if not documents:
                 return None
             kind = documents[0].kind
-        found = self._deriving.shelf.peek(kind, record)
+        name = kind
+        found = self._deriving.soundly(lambda: self._deriving.shelf.peek(name, record))
         if found is None:
             return None
         return RecordState(kind, record, found.subject, found.document.content(), found.damaged)
@@ -377,7 +394,7 @@ class Engine:
         wrong stands in the result as sentences.
         """
         marks = self._deriving.marks
-        return Verifier(self._store, self._sealer, self._parts, marks.waiting, progress, keys_of).run()
+        return Verifier(self._store, self._sealer, self._parts, marks.waiting, progress, keys_of, self.watch).run()
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from crdtsync.engine.marks import Marks
 from crdtsync.engine.parts import Parts
 from crdtsync.engine.shelf import Shelf
 from crdtsync.engine.view import View
+from crdtsync.engine.watch import Watch
 from crdtsync.errors import Malformed, SealBroken, TooLarge
 from crdtsync.ids import DataKeyId, RecordId
 from crdtsync.replication.commit import Change, PartRef
@@ -47,8 +48,9 @@ class Replay(Deriver):
         alarm: Callable[[str], None],
         full: Callable[[], None],
         unreadable: Callable[[StoredCommit], None],
+        watch: Watch,
     ) -> None:
-        super().__init__(store, parts, shelf, marks, alarm=alarm, full=full, kinds_of=lambda record: ())
+        super().__init__(store, parts, shelf, marks, alarm=alarm, full=full, kinds_of=lambda record: (), watch=watch)
         self._wanted = wanted
         self._skip = skip
         self._unreadable = unreadable
@@ -74,14 +76,27 @@ def replay_keys(
     view: View,
     keys: Collection[DataKeyId],
     alarm: Callable[[str], None],
+    watch: Watch,
 ) -> None:
     """Derive again, into the open transaction, all records that parts under `keys` touch.
 
     Earlier parts of these subjects came to be readable after later ones were derived; a document must take the changes
     of a log in their order, so it is built again from the beginning.
     """
+    replay_records(store, parts, marks, view, _records_of(store, parts, keys, view.head.arrival), alarm, watch)
+
+
+def replay_records(
+    store: Store,
+    parts: Parts,
+    marks: Marks,
+    view: View,
+    records: Collection[tuple[str, RecordId]],
+    alarm: Callable[[str], None],
+    watch: Watch,
+) -> None:
+    """Derive these records again, by kind and id, into the open transaction, as if the view had never had them."""
     upto = view.head.arrival
-    records = _records_of(store, parts, keys, upto)
 
     def from_nothing(kind: str, record: RecordId) -> StoredDocument | None:
         stored = store.document(kind, record)
@@ -98,6 +113,7 @@ def replay_keys(
         alarm=alarm,
         full=lambda: None,
         unreadable=lambda stored: None,
+        watch=watch,
     )
     for batch in arrivals(store, upto):
         replay.run(batch)

@@ -14,6 +14,7 @@ from crdtsync.engine.parts import Parts
 from crdtsync.engine.replay import Replay, arrivals
 from crdtsync.engine.shelf import Shelf
 from crdtsync.engine.values import VerifyResult
+from crdtsync.engine.watch import Watch
 from crdtsync.errors import Poisoned
 from crdtsync.ids import CommitHash, DataKeyId, Head, LogId, RecordId, ReplicaId, replica_of
 from crdtsync.replication.commit import NO_HASH, Commit, header_hash, part_hash, signed_bytes
@@ -40,6 +41,7 @@ class Verifier:
         waiting: Mapping[DataKeyId, Collection[int]],
         progress: Progress | None,
         keys_of: KeysOf,
+        watch: Watch,
     ) -> None:
         self._store = store
         self._sealer = sealer
@@ -47,6 +49,7 @@ class Verifier:
         self._waiting = {key: set(found) for key, found in waiting.items()}
         self._progress = progress
         self._keys_of = keys_of
+        self._watch = watch
         self._problems: list[str] = []
         self._heads: dict[LogId, Head] = {}
         self._checked_keys: set[DataKeyId] = set()
@@ -184,6 +187,7 @@ class Verifier:
             unreadable=lambda stored: self._problem(
                 f"{blame(stored.commit)} has a part whose key is not here, and that is not noted as waiting"
             ),
+            watch=self._watch,
         )
         for batch in arrivals(self._store, upto):
             replay.run(batch)

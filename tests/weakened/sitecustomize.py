@@ -1,0 +1,89 @@
+"""Put on PYTHONPATH by tests: processes that start then have no gate in front of documents, and some deadly deltas.
+
+The gate refuses everything that is known to kill, so what stands behind it can only be tried without it. A delta that
+begins with one of the words below does on purpose what some future one might do to the CRDT library by accident.
+Limits that would make a test long are shorter. Modules are changed while they are imported, so nothing else is.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from types import ModuleType
+
+HANG = b"hang"
+HOARD = b"hoard"
+HOARD_BYTES = 4 * 2**30
+STEP_BYTES = 2**28
+
+
+def hang() -> None:
+    """Native code that never gives the interpreter's lock back."""
+    re.match(r"(a+)+$", "a" * 64 + "b")
+
+
+def hoard() -> None:
+    """Take memory until the system has none left, and ends this process as Linux does."""
+    taken = []
+    while len(taken) * STEP_BYTES < HOARD_BYTES:
+        taken.append(bytearray(STEP_BYTES))  # zeros that nobody touches cost the machine nothing
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def document(module: ModuleType) -> None:
+    apply = module.Document.apply
+
+    def applied(self: object, delta: bytes) -> None:
+        if delta.startswith(HANG):
+            hang()
+        if delta.startswith(HOARD):
+            hoard()
+        apply(self, delta)
+
+    module.Document.apply = applied
+
+
+def delta(module: ModuleType) -> None:
+    module.check_delta = lambda delta, client: None
+
+
+def limits(module: ModuleType) -> None:
+    module.trial_seconds = 0.5
+    module.worker_silence_s = float(os.environ.get("TEST_SILENCE_S", module.worker_silence_s))
+    module.worker_beat_s = module.worker_silence_s / 10
+
+
+CHANGED: dict[str, Callable[[ModuleType], None]] = {
+    "crdtsync.documents.document": document,
+    "crdtsync.documents.delta": delta,
+    "crdtsync.limits": limits,
+}
+
+
+class Weakening(importlib.machinery.SourceFileLoader):
+    """Loads a module as ever, and changes it before anybody sees it."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        super().exec_module(module)
+        CHANGED[module.__name__](module)
+
+
+class Finder:
+    """Finds the modules to be changed."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if name not in CHANGED:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        if spec is not None and spec.origin is not None:
+            spec.loader = Weakening(name, spec.origin)
+        return spec
+
+
+sys.meta_path.insert(0, Finder())  # type: ignore[arg-type]
