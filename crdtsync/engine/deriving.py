@@ -75,7 +75,7 @@ class Deriving:
                 return
             except Unsound as unsound:
                 error: Exception = unsound
-            except EnvironmentFailure:
+            except (EnvironmentFailure, MemoryError):
                 raise
             except Exception as reason:
                 error = reason
@@ -88,7 +88,7 @@ class Deriving:
             self.soundly(lambda: self._batch([stored]))
         except Unsound:
             self._hold_whole(stored, error)
-        except EnvironmentFailure:
+        except (EnvironmentFailure, MemoryError):
             raise
         except Exception:
             self._hold_whole(stored, error)

@@ -58,12 +58,16 @@ class Watch:
 
         Between steps the note names what is still suspected, mostly nothing.
         """
-        around, self._step = self._step, (first, max(last, self.suspects.stop - 1))
-        self._note(self._step)
+        noted = (first, max(last, self.suspects.stop - 1))
+        around, self._step = self._step, noted
+        self._note(noted)
         try:
             yield
             if self.suspects and first <= self.suspects.start:
                 self.suspects = range(max(self.suspects.start, last + 1), self.suspects.stop)
+        except MemoryError:
+            self.suspects = range(first, noted[1] + 1)  # this process is as good as dead
+            raise
         finally:
             self._step = around
             suspects = (self.suspects.start, self.suspects.stop - 1) if self.suspects else None

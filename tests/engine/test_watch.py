@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from crdtsync import limits
+from crdtsync.documents import Document
 from crdtsync.engine import Engine
 from crdtsync.engine.trying import Trial, Verdict
 from crdtsync.engine.watch import Watch
@@ -205,6 +206,30 @@ def test_a_death_of_the_trying_process_alone_proves_nothing() -> None:
     assert trial.of(found, 1, harmless) is Verdict.PASSES
     assert trial.of(found, 1, OVERFLOWS) is Verdict.KILLS
     trial.end()
+
+
+def test_memory_that_runs_out_says_nothing_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine may have had none left for anybody: the next process tries what this one could not take."""
+    jena, gera = SiteRig("jena"), SiteRig("gera")
+    jena.write(patient_of(1))
+    gera.pull(jena)
+    watch = reopen(gera, tmp_path)
+    apply = Document.apply
+
+    def exhausted(self: Document, delta: bytes) -> None:
+        apply(self, delta)
+        self._guarded(lambda doc: bytes(2**62))
+
+    monkeypatch.setattr(Document, "apply", exhausted)
+    with pytest.raises(MemoryError):
+        gera.derive()
+    monkeypatch.setattr(Document, "apply", apply)
+    watch.close()
+    watch = reopen(gera, tmp_path)
+    assert watch.suspects == range(1, 2)
+    assert gera.derive().alarms == []
+    assert gera.engine.digest() == jena.engine.digest() and not watch.suspects
+    watch.close()
 
 
 def test_where_nothing_can_be_tried_nothing_is_derived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
