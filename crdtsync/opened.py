@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from crdtsync.driver import Driver
+from crdtsync.engine.watch import Watch
 from crdtsync.folder import Unlocked
 from crdtsync.ids import base32
 from crdtsync.joining import Invitation
@@ -12,7 +16,10 @@ from crdtsync.replication.membership import Member
 class Opened:
     """Who this replica is, and how to reach its core and its store.
 
-    `reachable` are the addresses that newcomers are told, None while nobody listens.
+    `reachable` are the addresses that newcomers are told, None while nobody listens. `worker` is for `status`: how
+    often the process that serves was `started`, for what `reason` the one before it was replaced, and its `pid`; None
+    when no supervisor looks after it.
+    `watch` tells, from any thread, whether the store's thread gets on.
     """
 
     def __init__(self, unlocked: Unlocked, driver: Driver) -> None:
@@ -22,6 +29,8 @@ class Opened:
         self.driver = driver
         self.reachable: tuple[str, ...] | None = None
         self.invitations: list[Invitation] = []
+        self.worker: Mapping[str, Any] | None = None
+        self.watch: Watch | None = None
 
     @property
     def practice(self) -> str:

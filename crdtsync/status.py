@@ -32,6 +32,7 @@ async def describe(site: Opened) -> dict[str, Any]:
         "derived": engine.derived,
         "waiting_keys": engine.waiting,
         "recovering": replica.recovering,
+        "worker": None if site.worker is None else dict(site.worker),
         "kdf": "fast" if site.kdf_fast else "argon2id",
         "held": [
             {

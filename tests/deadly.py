@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -24,12 +25,11 @@ TOO_DEEP_TO_READ = nesting_bomb(1_000)
 DEADLY = {"overflows": OVERFLOWS, "hangs": HANG, "hoards": HOARD}
 
 
-def weaken_children(monkeypatch: pytest.MonkeyPatch, silence_s: float | None = None) -> None:
-    """Processes that start from now on have no gate; `silence_s` is how long a worker of theirs may be silent."""
+def weaken_children(monkeypatch: pytest.MonkeyPatch, **limits: float) -> None:
+    """Processes that start from now on have no gate, and these limits."""
     paths = [str(WEAKENED), *filter(None, [os.environ.get("PYTHONPATH")])]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
-    if silence_s is not None:
-        monkeypatch.setenv("TEST_SILENCE_S", str(silence_s))
+    monkeypatch.setenv("TEST_LIMITS", json.dumps(limits))
 
 
 def weaken_here(monkeypatch: pytest.MonkeyPatch) -> None:
