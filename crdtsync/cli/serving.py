@@ -22,6 +22,7 @@ from crdtsync.cli.perform import check_replica, lock_poll_s, opened
 from crdtsync.cli.supervisor import STOP_SIGNALS, supervise
 from crdtsync.cli.worker import Link, Pulse
 from crdtsync.errors import AlreadyOpen
+from crdtsync.transport.address import parse_address
 
 app = typer.Typer()
 takeover_wait_s = 5.0
@@ -66,6 +67,10 @@ def serve(
     The work is done by a second process, which is replaced when it dies or is silent for ten seconds: then the event
     is `worker-replaced`, and a `ready` with the same address follows. A change that kills it is held at the next start.
     """
+    check_replica(folder)
+    parse_address(listen, listening=True)
+    for address in (*(peer or []), *filter(None, [advertise])):
+        parse_address(address)
     if worker.link is None:
         words = ["serve", str(folder), "--listen", listen]
         words += [word for address in peer or [] for word in ("--peer", address)]
@@ -73,7 +78,6 @@ def serve(
         words += [] if passphrase_file is None else ["--passphrase-file", str(passphrase_file)]
         words += ["--only-peers"] * only_peers + ["--json"] * as_json
         raise typer.Exit(supervise(words))
-    check_replica(folder)
     secret = worker.link.passphrase(folder, passphrase_file)
     addresses = {"listen": listen, "advertise": advertise, "peers": list(peer or []), "only_peers": only_peers}
     anyio.run(run, folder, secret, addresses, as_json, worker.link)
