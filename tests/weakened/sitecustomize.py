@@ -91,4 +91,5 @@ class Finder:
         return spec
 
 
-sys.meta_path.insert(0, Finder())  # type: ignore[arg-type]
+if __name__ == "sitecustomize":  # not where a test imports the words from here
+    sys.meta_path.insert(0, Finder())  # type: ignore[arg-type]
