@@ -5,6 +5,7 @@
     keys.db       wrapped data keys
     view.db       documents and tables, SQLCipher, derived from the log
     lock          held by the process that writes here
+    deriving      what a process that died was about to take into the view
 
 A new folder is filled beside its place and moved there with one rename, so a crash while founding or joining leaves
 nothing behind that looks like a replica.
@@ -23,6 +24,7 @@ from pathlib import Path
 
 import anyio.to_thread
 
+from crdtsync.engine.watch import Watch
 from crdtsync.errors import DamagedFile, NotFound, RefusedError, StorageFailure
 from crdtsync.host import Host
 from crdtsync.ids import MemberHash, PracticeId, ReplicaId
@@ -32,6 +34,7 @@ from crdtsync.sealing.keyfile import KeyFile, is_fast, open_keyfile, seal_keyfil
 from crdtsync.sealing.suite1 import Suite1
 from crdtsync.storage.continuity import Continuity
 from crdtsync.storage.lock import FolderLock
+from crdtsync.storage.marker import Marker
 from crdtsync.storage.sqlite import SqliteStore
 
 KEY_FILE = "replica.key"
@@ -146,7 +149,9 @@ class Unlocked:
 
         def make_host() -> Host:
             store = SqliteStore(self.path, self.view_key, create=False, lock=self.lock)
+            watch = None
             try:
+                watch = Watch(store, Marker(self.path))
                 return Host(
                     store,
                     Suite1(identity, secrets.token_bytes),
@@ -155,8 +160,11 @@ class Unlocked:
                     replica=replica,
                     membership=membership.state(),
                     now_ms=wall_ms,
+                    watch=watch,
                 )
             except BaseException:
+                if watch is not None:
+                    watch.close()
                 store.close()
                 raise
 

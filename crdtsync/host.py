@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from crdtsync.engine import DeriveResult, Engine, WriteGrant, WriteOutcome, WriteRequest
+from crdtsync.engine.watch import Watch
 from crdtsync.errors import RefusedError, SealBroken
 from crdtsync.ids import LogId, PracticeId, ReplicaId, log_from_text, log_text
 from crdtsync.replication.commit import Commit
@@ -35,6 +36,7 @@ class Host:
         replica: ReplicaId,
         membership: State,
         now_ms: Callable[[], int],
+        watch: Watch | None = None,
     ) -> None:
         self.store = store
         self.sealer = sealer
@@ -44,7 +46,9 @@ class Host:
         self.keyring = Keyring(sealer)
         self.learn_epochs(membership)
         self._membership = membership
-        self.engine = Engine(store, sealer, self.keyring, practice=practice, replica=replica, name_of=self._name_of)
+        self.engine = Engine(
+            store, sealer, self.keyring, practice=practice, replica=replica, name_of=self._name_of, watch=watch
+        )
         self.honour(membership)
         self._continuity = continuity
         self.continued = self._open_log()
@@ -89,6 +93,7 @@ class Host:
     def close(self) -> None:
         """Give files back."""
         self._continuity.close()
+        self.engine.watch.close()
         self.store.close()
 
     @property

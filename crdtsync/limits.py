@@ -97,6 +97,33 @@ holds_signed_max: Final = 100
 held_listed_max: Final = 1_000
 """Commits that `status` lists as held, the first ones by log and sequence; their number is told beside them."""
 
+# --- surviving an update --------------------------------------------------------------------------------------------
+trial_seconds: Final = 5.0
+"""Processor time that one change may take in the process that tries it; an honest one takes less than a millisecond."""
+trial_patience_s: Final = 60.0
+"""The same by the clock: where the system does not count processor time, or the process waits for something."""
+trial_memory_bytes_max: Final = 2 * 1024 * 1024 * 1024
+"""Memory that may be mapped into the process that tries changes, libraries included, where the system can bound it."""
+worker_beat_s: Final = 1.0
+"""How often the process that serves a site tells its supervisor that it lives."""
+worker_silence_s: Final = 10.0
+"""A serving process that tells nothing for so long is replaced."""
+worker_start_s: Final = 60.0
+"""How long a serving process may take until it tells something first; and how long one that hangs outlives a killed
+supervisor where the system does not end it."""
+worker_backoff_min_s: Final = 0.5
+"""The wait before the third process in a row; the second is started at once."""
+worker_backoff_max_s: Final = 10.0
+"""The longest such wait."""
+worker_settled_s: Final = 30.0
+"""A serving process that lives so long got on, whatever it dies of then; so has one that derived what none had."""
+worker_deaths_max: Final = 8
+"""So many in a row are replaced that did not get on; then it is given up: only people can help."""
+events_waiting_max: Final = 10_000
+"""Events that wait to be printed for a reader who takes none; more are left out."""
+kills_remembered_max: Final = 10_000
+"""Changes known to end a process; one that is not remembered costs another process."""
+
 # --- network --------------------------------------------------------------------------------------------------------
 handshake_seconds_max: Final = 30.0
 """From connection to hello."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import anyio
 
 from crdtsync.driver import Driver
+from crdtsync.engine.watch import Watch
 from crdtsync.folder import Unlocked
 from crdtsync.host import Host
 from crdtsync.ids import MemberHash, base32
@@ -18,7 +20,10 @@ from crdtsync.replication.membership import Member, Place
 class Opened:
     """Who this replica is, and how to reach its core and its store.
 
-    `reachable` are the addresses that newcomers are told, None while nobody listens.
+    `reachable` are the addresses that newcomers are told, None while nobody listens. `worker` is for `status`: how
+    often the process that serves was `started`, for what `reason` the one before it was replaced, and its `pid`; None
+    when no supervisor looks after it.
+    `watch` tells, from any thread, whether the store's thread gets on.
     """
 
     def __init__(self, unlocked: Unlocked, driver: Driver) -> None:
@@ -29,6 +34,8 @@ class Opened:
         self.reachable: tuple[str, ...] | None = None
         self.invitations: list[Invitation] = []
         self._publishing = anyio.Lock()
+        self.worker: Mapping[str, Any] | None = None
+        self.watch: Watch | None = None
 
     @property
     def practice(self) -> str:

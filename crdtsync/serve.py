@@ -159,14 +159,18 @@ async def serving(
     peers: Sequence[str],
     only_peers: bool,
     on_event: Callable[[Mapping[str, Any]], None] | None,
+    taken_up: str | None = None,
 ) -> AsyncIterator[Serving]:
-    """Listen and dial while the block runs. Raises AddressInUse, BadValue for an address that is none."""
+    """Listen and dial while the block runs. `taken_up` is what an earlier process came to listen on, to be used again.
+
+    Raises AddressInUse, BadValue for an address that is none.
+    """
     port = parse_address(listen, listening=True).port
     for address in (*peers, *([] if advertise is None else [advertise])):
         parse_address(address)
     identity = site.identity
     transport = TlsTransport(identity.tls_certificate_pem, identity.tls_private_pem)
-    listener = await transport.listen(listen)
+    listener = await transport.listen(taken_up or listen)
     tell = on_event or (lambda event: None)
     known = advertise or listener.address
     published = advertise or _published(listener.address, chosen=port != 0)

@@ -119,7 +119,9 @@ class Site(Opened):
             thread: StoreThread[Host] = await StoreThread.open(unlocked.host(membership, practice))
             try:
                 async with Questions.open(unlocked) as questions:
-                    frontier, log = await thread.run(lambda host: (host.store.frontier(), host.log))
+                    frontier, log, watch = await thread.run(
+                        lambda host: (host.store.frontier(), host.log, host.engine.watch)
+                    )
                     boots, line, recovering = await thread.run(
                         lambda host: (host.engine.boots(), host.engine.line, host.recovering)
                     )
@@ -136,6 +138,7 @@ class Site(Opened):
                     )
                     async with _running(Driver(replica, thread)) as driver:
                         site = cls(unlocked, driver, questions)
+                        site.watch = watch
                         site.invitations = await founding.invitations(site)
                         yield site
             finally:
@@ -383,17 +386,19 @@ class Site(Opened):
         peers: Sequence[str] = (),
         only_peers: bool = False,
         on_event: Callable[[Mapping[str, Any]], None] | None = None,
+        taken_up: str | None = None,
     ) -> AsyncIterator[Serving]:
         """Listen, dial the other sites, and exchange commits until the block ends.
 
         `advertise` is the address that others are told; without it they are told `listen`, unless it is a loopback
-        address with a port chosen by the system. With `only_peers`, only the named `peers` are dialled. Raises
-        AddressInUse. Sites that cannot be reached delay nothing.
+        address with a port chosen by the system; `taken_up` is what an earlier process listened on for the same
+        `listen`, to be used again. With `only_peers`, only the named `peers` are dialled. Raises AddressInUse. Sites
+        that cannot be reached delay nothing.
         """
         if self._serving is not None:
             raise UsageError("this site serves already")
         async with serving(
-            self, listen, advertise=advertise, peers=peers, only_peers=only_peers, on_event=on_event
+            self, listen, advertise=advertise, peers=peers, only_peers=only_peers, on_event=on_event, taken_up=taken_up
         ) as running:
             self._serving = running
             try:

@@ -35,6 +35,7 @@ async def describe(site: Opened) -> dict[str, Any]:
         "recovering": replica.recovering,
         "suspended": await suspended(site),
         "superseded": replica.superseded,
+        "worker": None if site.worker is None else dict(site.worker),
         "kdf": "fast" if site.kdf_fast else "argon2id",
         "held": [
             {

@@ -13,8 +13,16 @@ __all__ = ["main"]
 EXTRA = {"rich", "typer"}
 
 
-def main() -> None:
-    """Run the command line on `sys.argv` and exit. Without the extra `cli` it says how to install that."""
+def main(*, supervised: bool = False) -> None:
+    """Run the command line on `sys.argv` and exit. Without the extra `cli` it says how to install that.
+
+    `serve` is carried out by another process, for which `supervised` is True; this one only looks after it, and does
+    so without loading what it does not need.
+    """
+    from crdtsync.cli import supervisor
+
+    if not supervised and supervisor.takes(sys.argv[1:]):
+        sys.exit(supervisor.supervise(sys.argv[1:]))
     try:
         from crdtsync.cli.app import run
     except ModuleNotFoundError as missing:

@@ -1,6 +1,7 @@
 """How a verb reaches a site that is being served: JSON lines over a socket in its folder.
 
-One connection carries one verb. The caller sends `{"verb", "arguments"}`; the site answers with any number of
+One connection carries one verb. The caller sends `{"verb", "arguments"}`; the site answers with `{"begun": true}`, so
+that a caller who does not hear it knows that nothing was done, then any number of
 `{"progress": [done, total]}` and `{"items": [...]}` (a long list comes in pieces, so that the site goes on in between)
 and closes with `{"result": ...}` or `{"error": {"class", "message"}}`. A caller that goes away cancels its verb.
 
@@ -105,6 +106,7 @@ async def answer(site: Site, stream: anyio.abc.SocketStream) -> None:
         return
     async with anyio.create_task_group() as group:
         group.start_soon(cancel_when_gone, lines, group.cancel_scope)
+        await send(stream, {"begun": True})
         await send_result(stream, await outcome(site, stream, action.work, arguments))
         group.cancel_scope.cancel()
 
@@ -183,13 +185,16 @@ async def ask(folder: Path, verb: str, arguments: Arguments, report: Report) -> 
     Raises NobodyServes, before anything was done, or what the verb raised there.
     """
     async with await connect(folder) as stream:
-        await send(stream, {"verb": verb, "arguments": arguments})
         lines = BufferedByteReceiveStream(stream)
         items: list[Any] = []
+        begun = False
         try:
+            await send(stream, {"verb": verb, "arguments": arguments})
             while True:
                 message = json.loads(await lines.receive_until(b"\n", line_bytes_max))
-                if "progress" in message:
+                if "begun" in message:
+                    begun = True
+                elif "progress" in message:
                     report(*message["progress"])
                 elif "items" in message:
                     items += message["items"]
@@ -198,6 +203,8 @@ async def ask(folder: Path, verb: str, arguments: Arguments, report: Report) -> 
                 else:
                     return items or message["result"]
         except (anyio.IncompleteRead, anyio.EndOfStream, anyio.BrokenResourceError):
+            if not begun:
+                raise NobodyServes from None
             raise errors.EnvironmentFailure(
                 f"the process that serves {folder} ended in the middle of this; look what was done, then call again"
             ) from None

@@ -13,6 +13,7 @@ import anyio
 from crdtsync.cli import control, show
 from crdtsync.cli.actions import ACTIONS, Arguments, Report
 from crdtsync.cli.passphrase import passphrase
+from crdtsync.cli.supervisor import supervised
 from crdtsync.errors import AlreadyOpen, NotFound, RefusedError
 
 KEY_FILE = "replica.key"
@@ -42,13 +43,18 @@ def perform(
 
 
 async def reach(verb: str, folder: Path, arguments: Arguments, secret: Callable[[], str], report: Report) -> Any:
-    """Ask the serving process; where nobody serves, open the folder; while it is locked, try both again."""
+    """Ask the serving process; where nobody serves, open the folder; while it is locked, try both again.
+
+    While a supervisor lives on the folder its worker is waited for.
+    """
     deadline = time.monotonic() + lock_wait_s
     while True:
         try:
             return await control.ask(folder, verb, arguments, report)
         except control.NobodyServes:
-            pass
+            if time.monotonic() < deadline and supervised(folder):  # its worker starts, or is being replaced
+                await anyio.sleep(lock_poll_s)
+                continue
         if ACTIONS[verb].only_serving:
             raise RefusedError(
                 f"nobody serves {folder}: run `crdtsync serve {folder}` and leave it running, then call this again"

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import sys
+import json
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
 import anyio
+import anyio.from_thread
+import anyio.lowlevel
 import typer
 
-from crdtsync.cli import control, show
+from crdtsync.cli import control, show, worker
 from crdtsync.cli.founding import introduction
 from crdtsync.cli.options import Folder, PassphraseFile
-from crdtsync.cli.passphrase import passphrase
 from crdtsync.cli.perform import check_replica, lock_poll_s, opened
+from crdtsync.cli.supervisor import STOP_SIGNALS, supervise
+from crdtsync.cli.worker import Link, Pulse
 from crdtsync.errors import AlreadyOpen
+from crdtsync.transport.address import parse_address
 
 app = typer.Typer()
 takeover_wait_s = 5.0
@@ -60,28 +63,57 @@ def serve(
 
     The first line on stdout is `{"event": "ready", "listen": "HOST:PORT", ...}`. More events follow, one JSON object a
     line, or a sentence a line in a terminal. While this runs the other verbs reach the site through it.
+
+    The work is done by a second process, which is replaced when it dies or is silent for ten seconds: then the event
+    is `worker-replaced`, and a `ready` with the same address follows. A change that kills it is held at the next start.
     """
     check_replica(folder)
+    parse_address(listen, listening=True)
+    for address in (*(peer or []), *filter(None, [advertise])):
+        parse_address(address)
+    if worker.link is None:
+        words = ["serve", str(folder), "--listen", listen]
+        words += [word for address in peer or [] for word in ("--peer", address)]
+        words += [] if advertise is None else ["--advertise", advertise]
+        words += [] if passphrase_file is None else ["--passphrase-file", str(passphrase_file)]
+        words += ["--only-peers"] * only_peers + ["--json"] * as_json
+        raise typer.Exit(supervise(words))
+    secret = worker.link.passphrase(folder, passphrase_file)
     addresses = {"listen": listen, "advertise": advertise, "peers": list(peer or []), "only_peers": only_peers}
-    anyio.run(run, folder, lambda: passphrase(passphrase_file), addresses, Teller(as_json))
+    anyio.run(run, folder, secret, addresses, as_json, worker.link)
 
 
-async def run(folder: Path, secret: Callable[[], str], addresses: dict[str, Any], teller: Teller) -> None:
-    """Open, listen, answer verbs, say `ready`, and stop in order at a signal."""
+async def run(folder: Path, secret: str, addresses: dict[str, Any], as_json: bool, link: Link) -> None:
+    """Open, listen, answer verbs, say `ready`, and stop in order at a signal, or when the supervisor asks for it."""
+    begin = link.begin
+    teller = Teller(link.say, as_json=as_json or not begin["terminal"])
     async with AsyncExitStack() as stack:
-        signals = stack.enter_context(anyio.open_signal_receiver(*stop_signals()))
-        site = await open_in_turn(stack, folder, secret())
-        serving = await stack.enter_async_context(site.serve(**addresses, on_event=teller.tell))
+        stop = anyio.Event()
+        token = anyio.lowlevel.current_token()
+        link.on_stop(lambda: anyio.from_thread.run_sync(stop.set, token=token))
+        signals = stack.enter_context(anyio.open_signal_receiver(*STOP_SIGNALS))
+        tasks = await stack.enter_async_context(anyio.create_task_group())
+        stack.callback(tasks.cancel_scope.cancel)
+        pulse = Pulse(link)
+        tasks.start_soon(heed, signals, stop)
+        tasks.start_soon(pulse.run)
+        site = await open_in_turn(stack, folder, secret)
+        site.worker = {"started": begin["started"], "reason": begin["reason"], "pid": os.getpid()}
+        pulse.site = site
+        serving = await stack.enter_async_context(
+            site.serve(**addresses, on_event=teller.tell, taken_up=begin["bound"])
+        )
         await stack.enter_async_context(control.answering(site, folder))
+        link.ready(serving.address, as_json=teller.as_json)
         teller.ready({"event": "ready", "listen": serving.address, **introduction(site)})
-        async for _ in signals:
-            break
+        await stop.wait()
     teller.tell({"event": "stopped"})
 
 
-def stop_signals() -> list[signal.Signals]:
-    """What asks this process to stop: Ctrl-C, a service manager, a terminal that closes."""
-    return [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+async def heed(signals: AsyncIterator[int], stop: anyio.Event) -> None:
+    """Stop at the first signal."""
+    async for _ in signals:
+        stop.set()
 
 
 async def open_in_turn(stack: AsyncExitStack, folder: Path, secret: str) -> Any:
@@ -109,12 +141,12 @@ async def somebody_serves(folder: Path) -> bool:
 class Teller:
     """Prints events: JSON lines, and in a terminal sentences behind the first line.
 
-    `ready` is the first line in any case: what happens before it is told after it. A reader of stdout that goes away
-    does not stop the site.
+    `ready` is the first line in any case: what happens before it is told after it. `say` takes whole lines.
     """
 
-    def __init__(self, as_json: bool) -> None:
-        self._as_json = as_json or not sys.stdout.isatty()
+    def __init__(self, say: Callable[[bytes], None], *, as_json: bool) -> None:
+        self._say = say
+        self.as_json = as_json
         self._early: list[Mapping[str, Any]] | None = []
 
     def ready(self, event: Mapping[str, Any]) -> None:
@@ -129,14 +161,11 @@ class Teller:
         if self._early is not None:
             self._early.append(event)
         else:
-            self._print(event, self._as_json)
+            self._print(event, self.as_json)
 
     def _print(self, event: Mapping[str, Any], as_json: bool) -> None:
-        with contextlib.suppress(BrokenPipeError, ValueError):  # ValueError: stdout was closed
-            if as_json:
-                show.emit_json(dict(event))
-            else:
-                show.say(sentence(event))
+        line = json.dumps(dict(event), ensure_ascii=False) if as_json else show.clean(sentence(event))
+        self._say(line.encode("utf-8", "backslashreplace") + b"\n")
 
 
 def sentence(event: Mapping[str, Any]) -> str:

@@ -203,6 +203,9 @@ class Document:
             return act(doc)
         except (KeyboardInterrupt, SystemExit):
             raise
+        except MemoryError:  # says something about this machine now, not about the bytes
+            self._doc = self._map = self._content = None
+            raise
         except BaseException as error:
             self._break(error)
 

@@ -18,10 +18,11 @@ from typing import Final
 
 from crdtsync import limits
 from crdtsync.documents import Reach, check_delta
-from crdtsync.engine.holds import FORM, LIBRARY, REACH, SEAL, Holds, sentence
+from crdtsync.engine.holds import FORM, LIBRARY, PROCESS, REACH, SEAL, Holds, sentence
 from crdtsync.engine.marks import Marks, place_of, place_of_subject
 from crdtsync.engine.parts import Parts
 from crdtsync.engine.shelf import OpenRecord, Shelf
+from crdtsync.engine.watch import Watch
 from crdtsync.errors import Malformed, Poisoned, SealBroken, TooLarge
 from crdtsync.ids import DataKeyId, LogId, RecordId, ReplicaId, base32, client_id, commit_text, replica_of
 from crdtsync.replication.commit import Change, Commit, PartRef
@@ -128,6 +129,7 @@ class Deriver:
         full: Callable[[], None],
         kinds_of: Callable[[RecordId], Sequence[str]],
         name_of: Callable[[ReplicaId], str | None],
+        watch: Watch,
     ) -> None:
         self._store = store
         self._parts = parts
@@ -138,6 +140,7 @@ class Deriver:
         self._full = full
         self._kinds_of = kinds_of
         self._name_of = name_of
+        self._watch = watch
         self._at = 0
 
     def run(self, batch: Sequence[StoredCommit]) -> None:
@@ -312,17 +315,31 @@ class Deriver:
         if step.reach is None:
             self._hold_change(stored, found, step.root)
         else:
-            try:
-                found.document.apply(change.delta, step.reach)
-            except Poisoned:
-                self._shelf.reload(found, len(found.deltas))
-                raise Refused(stored, LIBRARY, self._at) from None
+            self._apply(stored, found, change.delta, step.reach)
             found.deltas.append(change.delta)
             self._touch(stored, found)
             if self.marks.holds:
                 self._entered(stored, found)
         if len(self._shelf.taken) > limits.documents_cached_max:
             self._full()
+
+    def _apply(self, stored: StoredCommit, found: OpenRecord, delta: bytes, reach: Reach) -> None:
+        """Apply one change, tried before where an earlier process died. Raises Refused when nothing can take it."""
+        watch, client = self._watch, self._shelf.client(found.record)
+        watch.begin()
+        reason = PROCESS
+        try:
+            if watch.wary:
+                watch.examine(stored, found, client, delta)
+            reason = LIBRARY
+            found.document.apply(delta, reach)
+            if watch.careful:
+                found.prove(client)
+        except Poisoned:
+            self._shelf.reload(found, len(found.deltas))
+            raise Refused(stored, reason, self._at) from None
+        finally:
+            watch.busy = False
 
     def _touch(self, stored: StoredCommit, found: OpenRecord) -> None:
         found.dirty = True

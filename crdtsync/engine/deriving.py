@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import TypeVar
 
 from crdtsync import limits
 from crdtsync.engine.derive import Deriver, Group, Refused, group_of
@@ -12,15 +13,18 @@ from crdtsync.engine.holds import FROZEN, LIBRARY, PROGRAM, REACH, Holds, Knew, 
 from crdtsync.engine.marks import Marks, place_of, place_of_subject
 from crdtsync.engine.parts import Parts
 from crdtsync.engine.replay import Replay, arrivals
-from crdtsync.engine.shelf import Shelf
+from crdtsync.engine.shelf import Shelf, Unsound
 from crdtsync.engine.values import Held
 from crdtsync.engine.view import View
+from crdtsync.engine.watch import Watch
 from crdtsync.errors import EnvironmentFailure, Poisoned
 from crdtsync.ids import CommitHash, CommitId, DataKeyId, LogId, RecordId, ReplicaId, commit_text
 from crdtsync.replication.stored import KeyObject, LogHead, StoredCommit, next_head
 from crdtsync.storage.base import Store, StoredDocument
 
 Records = set[tuple[str, RecordId]]
+
+R = TypeVar("R")
 
 
 class Deriving:
@@ -30,16 +34,22 @@ class Deriving:
     """
 
     def __init__(
-        self, store: Store, parts: Parts, alarm: Callable[[str], None], name_of: Callable[[ReplicaId], str | None]
+        self,
+        store: Store,
+        parts: Parts,
+        alarm: Callable[[str], None],
+        name_of: Callable[[ReplicaId], str | None],
+        watch: Watch,
     ) -> None:
         self._store = store
         self._parts = parts
         self._tell = alarm
         self._name_of = name_of
+        self._watch = watch
         self._told: set[CommitId] = set()
         self._honoured: set[tuple[CommitId, CommitHash]] = set()
         self.holds = Holds()
-        self.view = View(store)
+        self.view = View(store, watch)
         self.shelf = Shelf(store.document)
         self._renew()
 
@@ -55,6 +65,7 @@ class Deriving:
             full=self._flush,
             kinds_of=self._kinds_of,
             name_of=self._name_of,
+            watch=self._watch,
         )
         for direct in self.marks.direct.values():
             if direct.reason not in ("", FROZEN):
@@ -86,17 +97,61 @@ class Deriving:
         way.
 
         Whatever in them is beyond the CRDT library or this program must not stop the site (L6): then they are derived
-        one by one, and the one that cannot be taken is held.
+        one by one, each change read again once it is applied, and the one that cannot be taken is held.
         """
+        with self._watch.step(batch[0].arrival, batch[-1].arrival):
+            with suppress(Unsound):
+                try:
+                    self.soundly(lambda: self._attempt(batch))
+                    return
+                except (EnvironmentFailure, MemoryError):
+                    raise
+                except Exception:
+                    pass  # whatever it is: below it is found out which commit does it
+            with self._watch.taking_care():
+                for stored in batch:
+                    if stored.arrival > self.view.head.arrival:
+                        self._single(stored)
+
+    def _single(self, stored: StoredCommit) -> None:
+        error: Exception
         try:
-            self._attempt(batch)
-        except EnvironmentFailure:
+            self.soundly(lambda: self._attempt([stored]))
+            return
+        except Unsound as unsound:
+            error = unsound
+        except (EnvironmentFailure, MemoryError):
             raise
-        except Exception:
-            for stored in batch:
-                self._single(stored)
+        except Exception as reason:
+            error = reason
+        self.holds.find(stored.commit, LIBRARY if isinstance(error, Poisoned) else PROGRAM)
+        if not isinstance(error, Poisoned):
+            self._alarm(
+                stored,
+                f"{self.deriver.blame(stored)} could not be derived ({type(error).__name__}): it is held at this "
+                "site alone; report this as an error of the program",
+            )
+        try:
+            self.soundly(lambda: self._batch([stored]))
+        except Unsound:
+            self._hold_quietly(stored)
+        except (EnvironmentFailure, MemoryError):
+            raise
+        except Exception:  # its records cannot even be shown as damaged
+            self._hold_quietly(stored)
+
+    def _hold_quietly(self, stored: StoredCommit) -> None:
+        def run() -> None:
+            self.marks.hold_directly(stored, self.holds.found[stored.commit.id])
+            for kind, record in self.deriver.touched(stored):
+                self.marks.hold(stored.commit.header.log, place_of(kind, record), stored.arrival, stored.arrival)
+            self._alarm(stored, self.deriver.sentence_of(stored, self.holds.found[stored.commit.id], ()))
+
+        self._transaction(run, self._head_after([stored]), keep=False)
 
     def _attempt(self, batch: Sequence[StoredCommit]) -> None:
+        """Derive what of `batch` is not derived yet, and hold what turns out bad on the way."""
+        batch = [stored for stored in batch if stored.arrival > self.view.head.arrival]
         while batch:
             try:
                 self._batch(batch)
@@ -108,32 +163,30 @@ class Deriving:
                 self._batch(good)
                 batch = batch[len(good) :]
 
-    def _single(self, stored: StoredCommit) -> None:
-        try:
-            self._attempt([stored])
-            return
-        except EnvironmentFailure:
-            raise
-        except Exception as error:
-            self.holds.find(stored.commit, LIBRARY if isinstance(error, Poisoned) else PROGRAM)
-            if not isinstance(error, Poisoned):
-                self._alarm(
-                    stored,
-                    f"{self.deriver.blame(stored)} could not be derived ({type(error).__name__}): it is held at this "
-                    "site alone; report this as an error of the program",
-                )
-        try:
-            self._batch([stored])
-        except EnvironmentFailure:
-            raise
-        except Exception:  # its records cannot even be shown as damaged
-            self._transaction(lambda: self._hold_quietly(stored), self._head_after([stored]), keep=False)
+    def soundly(self, act: Callable[[], R]) -> R:
+        """Do what needs documents of the view; one that does not load is derived anew from the log, and it is done
+        again. Raises Unsound when that was of no use."""
+        renewed: Records = set()
+        while True:
+            try:
+                return act()
+            except Unsound as unsound:
+                place = (unsound.kind, unsound.record)
+                if place in renewed:
+                    raise
+                renewed.add(place)
+                self._renew_record(place)
 
-    def _hold_quietly(self, stored: StoredCommit) -> None:
-        self.marks.hold_directly(stored, self.holds.found[stored.commit.id])
-        for kind, record in self.deriver.touched(stored):
-            self.marks.hold(stored.commit.header.log, place_of(kind, record), stored.arrival, stored.arrival)
-        self._alarm(stored, self.deriver.sentence_of(stored, self.holds.found[stored.commit.id], ()))
+    def _renew_record(self, place: tuple[str, RecordId]) -> None:
+        """Derive one record anew, without whichever change broke its document: each is tried, and proved (L6, L8)."""
+        upto = max(self.view.head.arrival, 1)
+        with self._watch.taking_care(range(1, upto + 1)):
+            self._from_the_beginning(lambda: self._replay({place}))
+
+    def _from_the_beginning(self, run: Callable[[], None]) -> None:
+        """A transaction that may apply anything of what was derived so far."""
+        with self._watch.step(1, max(self.view.head.arrival, 1)):
+            self._transaction(run, self.view.head, keep=False)
 
     def _batch(self, batch: Sequence[StoredCommit]) -> None:
         # Documents of a large batch are mostly new and not asked for soon: they would only push out others.
@@ -162,7 +215,7 @@ class Deriving:
         self.holds.honour(signed, frozen, knew)
         late = [stored for stored in self._newly_held() if stored.arrival <= self.view.head.arrival]
         if late:
-            self._transaction(lambda: self._undo(late), self.view.head, keep=False)
+            self._from_the_beginning(lambda: self._undo(late))
         return bool(late) or before != (self.holds.count, len(frozen))
 
     def _newly_held(self) -> Iterator[StoredCommit]:
@@ -234,6 +287,7 @@ class Deriving:
             full=lambda: None,
             unreadable=lambda stored: None,
             name_of=self._name_of,
+            watch=self._watch,
         )
 
     def _from_nothing(self, kind: str, record: RecordId) -> StoredDocument | None:
@@ -284,7 +338,7 @@ class Deriving:
             if tampered:
                 self.view.totals = totals
 
-        self._transaction(run, self.view.head, keep=False)
+        self._from_the_beginning(run)
         self.shelf.clear()
 
     def waiting(self, parts_max: int) -> bool:
@@ -300,7 +354,8 @@ class Deriving:
             nonlocal finished
             finished = self._run_waiting(parts_max)
 
-        self._transaction(run, self.view.head, keep=False)
+        with self._watch.step(1, max(self.view.head.arrival, 1)):
+            self._transaction(run, self.view.head, keep=False)
         return finished
 
     def reset(self) -> None:

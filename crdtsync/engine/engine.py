@@ -34,6 +34,7 @@ from crdtsync.engine.values import (
     WriteRequest,
 )
 from crdtsync.engine.verify import KeysOf, Progress, Verifier
+from crdtsync.engine.watch import Watch
 from crdtsync.engine.write import Scribe, Sealing
 from crdtsync.errors import EnvironmentFailure, RefusedError, RottenCommit
 from crdtsync.ids import (
@@ -74,18 +75,21 @@ class Engine:
         practice: PracticeId,
         replica: ReplicaId,
         name_of: Callable[[ReplicaId], str | None] = _nameless,
+        watch: Watch | None = None,
     ) -> None:
         """Declare the tables of all kinds and check the view: one that is no prefix of the log is empty after this.
 
-        `name_of` tells how people call a site: alarms name it so. Before anything is derived, `honour` must be told
-        what the membership holds, where there is a membership.
+        `name_of` tells how people call a site: alarms name it so. `watch` knows over what an earlier process died;
+        without it, nothing is noted for a later one. Before anything is derived, `honour` must be told what the
+        membership holds, where there is a membership.
         """
         self._store = store
         self._sealer = sealer
         self._keyring = keyring
         self._alarms: list[str] = []
         self._parts = Parts(store, sealer, keyring, practice)
-        self._deriving = Deriving(store, self._parts, self._alarm, name_of)
+        self.watch = watch or Watch(store)
+        self._deriving = Deriving(store, self._parts, self._alarm, name_of, self.watch)
         self._own = OwnLog(store, sealer, practice, replica, self._alarm)
         self._log_head = store.log_head()
         self._tail: deque[StoredCommit] = deque()
@@ -282,7 +286,8 @@ class Engine:
     def _derive(self, commits_max: int) -> None:
         self._deriving.refresh()
         self._stuck = None
-        batch = self._next(commits_max)
+        # What has to be tried takes its time: few at once, so that other work comes in between.
+        batch = self._next(min(commits_max, limits.live_commits_max) if self.watch.suspects else commits_max)
         if not batch:
             return
         stamps = [(stored.commit.header.log, stored.commit.header.stamp) for stored in batch]
@@ -348,6 +353,9 @@ class Engine:
         `needs_boot`, or when the epoch is not known; StorageFailure when the disk refuses: then nothing of the call is
         in the view.
         """
+        return self._deriving.soundly(lambda: self._write(requests, grant, now_ms))
+
+    def _write(self, requests: Sequence[WriteRequest], grant: WriteGrant, now_ms: int) -> list[WriteOutcome]:
         self._now_ms = now_ms
         self._derive_pending()
         writer = self._writable(grant)
@@ -485,7 +493,8 @@ class Engine:
             if not documents:
                 return None
             kind = documents[0].kind
-        found = self._deriving.shelf.peek(kind, record)
+        name = kind
+        found = self._deriving.soundly(lambda: self._deriving.shelf.peek(name, record))
         if found is None:
             return None
         return RecordState(kind, record, found.subject, found.document.content(), found.damaged)
@@ -520,8 +529,10 @@ class Engine:
         dependencies of arrivals, key objects; then all documents are derived again in memory and compared. What is
         wrong stands in the result as sentences.
         """
-        marks, holds = self._deriving.marks, self._deriving.holds
-        return Verifier(self._store, self._sealer, self._parts, marks.waiting, holds, progress, keys_of).run()
+        waiting, holds = self._deriving.marks.waiting, self._deriving.holds
+        return Verifier(
+            self._store, self._sealer, self._parts, waiting, holds, progress, keys_of, self.watch
+        ).run()
 
 
 @contextmanager

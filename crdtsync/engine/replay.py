@@ -10,6 +10,7 @@ from crdtsync.engine.holds import FORM, Holds
 from crdtsync.engine.marks import Marks
 from crdtsync.engine.parts import Parts
 from crdtsync.engine.shelf import Shelf
+from crdtsync.engine.watch import Watch
 from crdtsync.ids import DataKeyId, RecordId, ReplicaId
 from crdtsync.replication.commit import Change, PartRef
 from crdtsync.replication.stored import KeyObject, StoredCommit
@@ -48,9 +49,19 @@ class Replay(Deriver):
         full: Callable[[], None],
         unreadable: Callable[[StoredCommit], None],
         name_of: Callable[[ReplicaId], str | None],
+        watch: Watch,
     ) -> None:
         super().__init__(
-            store, parts, shelf, marks, holds, alarm=alarm, full=full, kinds_of=lambda record: (), name_of=name_of
+            store,
+            parts,
+            shelf,
+            marks,
+            holds,
+            alarm=alarm,
+            full=full,
+            kinds_of=lambda record: (),
+            name_of=name_of,
+            watch=watch,
         )
         self._wants = wanted
         self._skip = skip

@@ -19,6 +19,17 @@ ReadDocument = Callable[[str, RecordId], StoredDocument | None]
 _READ_ONLY_CLIENT: Final = 1
 
 
+class Unsound(StorageFailure):
+    """A document of the view that does not load: it has to be derived anew from the log (L8)."""
+
+    def __init__(self, kind: str, record: RecordId) -> None:
+        super().__init__(
+            f"the view's document of {kind} {record} does not load; run `rebuild` to derive the view from the log"
+        )
+        self.kind = kind
+        self.record = record
+
+
 class OpenRecord:
     """One record's document in memory, and what the batch at hand did to it.
 
@@ -53,6 +64,12 @@ class OpenRecord:
         self.arrival = 0
         self.arrived_ms = 0
 
+    def prove(self, client: int) -> None:
+        """Raise Poisoned unless the document can be read, kept and loaded again, and is then the same (L5)."""
+        fingerprint = self.document.fingerprint(self.kind, self.record)
+        if Document(client, self.document.state()).fingerprint(self.kind, self.record) != fingerprint:
+            raise Poisoned("the document is another one once it was kept and loaded")
+
 
 class Shelf:
     """Takes documents from the cache or the view, and puts them back. `log` is the own log, under which they write."""
@@ -68,6 +85,10 @@ class Shelf:
         """From now on documents are opened to be written by `log`; those opened for another log are dropped."""
         self.clear()
         self.log = log
+
+    def client(self, record: RecordId) -> int:
+        """The client id under which the record's document is opened."""
+        return _READ_ONLY_CLIENT if self.log is None else client_id(self.log, record)
 
     def clear(self) -> None:
         """Drop every document."""
@@ -137,10 +158,7 @@ class Shelf:
         return found
 
     def _open(self, kind: str, record: RecordId, state: bytes) -> Document:
-        client = _READ_ONLY_CLIENT if self.log is None else client_id(self.log, record)
         try:
-            return Document(client, state)
+            return Document(self.client(record), state)
         except Poisoned:
-            raise StorageFailure(
-                f"the view's document of {kind} {record} does not load; run `rebuild` to derive the view from the log"
-            ) from None
+            raise Unsound(kind, record) from None

@@ -16,6 +16,7 @@ from crdtsync.engine.replay import Replay, arrivals
 from crdtsync.engine.shelf import Shelf
 from crdtsync.engine.values import VerifyResult
 from crdtsync.engine.view import is_record
+from crdtsync.engine.watch import Watch
 from crdtsync.errors import Poisoned
 from crdtsync.ids import CommitHash, DataKeyId, Head, LogId, RecordId, ReplicaId, replica_of
 from crdtsync.replication.commit import NO_HASH, Commit, header_hash, part_hash, signed_bytes
@@ -43,6 +44,7 @@ class Verifier:
         holds: Holds,
         progress: Progress | None,
         keys_of: KeysOf,
+        watch: Watch,
     ) -> None:
         self._store = store
         self._sealer = sealer
@@ -51,6 +53,7 @@ class Verifier:
         self._holds = holds
         self._progress = progress
         self._keys_of = keys_of
+        self._watch = watch
         self._problems: list[str] = []
         self._heads: dict[LogId, Head] = {}
         self._checked_keys: set[DataKeyId] = set()
@@ -203,6 +206,7 @@ class Verifier:
                 f"{blame(stored.commit)} has a part whose key is not here, and that is not noted as waiting"
             ),
             name_of=lambda replica: None,
+            watch=self._watch,
         )
         for batch in arrivals(self._store, upto):
             replay.run(batch)

@@ -9,6 +9,7 @@ from typing import Final
 import crdtsync.practice  # noqa: F401  # declares the built-in kinds
 from crdtsync.documents import BLANK, Projection, kinds, model_of, project, table_of
 from crdtsync.engine.shelf import OpenRecord
+from crdtsync.engine.watch import Watch
 from crdtsync.ids import RecordId
 from crdtsync.replication.stored import LogHead
 from crdtsync.storage.base import Store, StoredConflict, StoredDocument, TableSpec, ViewChange, ViewState
@@ -20,8 +21,9 @@ _MODULUS: Final = 1 << 256
 class View:
     """The running sums of a store's view, and the way in which records are written to it."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, watch: Watch) -> None:
         self._store = store
+        self._watch = watch
         bare = store.meta(_META_BARE_KINDS)
         self._bare: set[str] = set(json.loads(bare)) if bare else set()
         self._declared = 0
@@ -64,7 +66,11 @@ class View:
         digest = self._digest
         for each in found:
             before = each.fingerprint
-            change = view_change(each, self._detected)
+            self._watch.begin()
+            try:
+                change = view_change(each, self._detected)
+            finally:
+                self._watch.busy = False
             changes.append(change)
             digest += int.from_bytes(each.fingerprint, "big") - int.from_bytes(before, "big")
             self.records += is_record(each.fingerprint) - is_record(before)

@@ -16,12 +16,12 @@ NAME: Final = "lock"
 class FolderLock:
     """Held from construction to `release`, or to the end of the process however it ends.
 
-    Raises AlreadyOpen when somebody else holds it, this process included, and StorageFailure when the folder does not
-    let itself be locked.
+    `name` is the locked file: NAME is the right to write in the folder. Raises AlreadyOpen when somebody else holds it,
+    this process included, and StorageFailure when the folder does not let itself be locked.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        path = Path(folder) / NAME
+    def __init__(self, folder: str | Path, name: str = NAME) -> None:
+        path = Path(folder) / name
         try:
             self._handle: int | None = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
         except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import subprocess
 import sys
@@ -66,14 +67,18 @@ class Served:
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
+        self._heard = {"stdout": "", "stderr": ""}
 
     def line(self, stream: str = "stdout") -> str:
         """The next line that the process writes; fails when it writes none."""
         file = getattr(self.process, stream)
-        ready, _, _ = select.select([file], [], [], patience_s)
-        line = str(file.readline()) if ready else ""
-        assert line, f"nothing on {stream}, exit {self.process.poll()}"
-        return line
+        while "\n" not in self._heard[stream]:
+            ready, _, _ = select.select([file], [], [], patience_s)
+            heard = os.read(file.fileno(), 65_536).decode() if ready else ""
+            assert heard, f"nothing on {stream}, exit {self.process.poll()}"
+            self._heard[stream] += heard
+        line, _, self._heard[stream] = self._heard[stream].partition("\n")
+        return line + "\n"
 
     def event(self) -> dict[str, Any]:
         """The next event on stdout."""
@@ -92,7 +97,7 @@ class Served:
     def ended(self) -> Done:
         """Wait for its end."""
         out, err = self.process.communicate(timeout=patience_s)
-        return Done(self.process.returncode, out, err)
+        return Done(self.process.returncode, self._heard["stdout"] + out, self._heard["stderr"] + err)
 
 
 Start = Callable[..., Served]

@@ -122,6 +122,7 @@ async def test_a_caller_who_leaves_cancels_the_verb(verbs: Verbs, folder: Path) 
         async with anyio.create_task_group() as group:
             group.start_soon(control.ask, folder, "hang", {}, ignore)
             await verbs.entered.wait()
+            await anyio.wait_all_tasks_blocked()  # the caller has heard that it was begun
             group.cancel_scope.cancel()
         with anyio.fail_after(5):
             await verbs.cancelled.wait()
@@ -163,14 +164,23 @@ async def test_what_a_killed_process_left_is_replaced(verbs: Verbs, folder: Path
     assert not left.exists()
 
 
-async def test_a_site_that_dies_in_the_middle_is_told_apart(folder: Path) -> None:
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_site_that_dies_in_the_middle_is_told_apart(folder: Path, begun: bool) -> None:
+    """Before it began the verb nothing was done, so that it can be asked of the next one."""
+
     async def die(stream: anyio.abc.SocketStream) -> None:
         async with stream:
             await stream.receive()
+            if begun:
+                await control.send(stream, {"begun": True})
 
     listener = await anyio.create_unix_listener(control.socket_path(folder))
     async with listener, anyio.create_task_group() as group:
         group.start_soon(listener.serve, die)
-        with pytest.raises(EnvironmentFailure, match="ended in the middle"):
-            await control.ask(folder, "echo", {}, ignore)
+        if begun:
+            with pytest.raises(EnvironmentFailure, match="ended in the middle"):
+                await control.ask(folder, "echo", {}, ignore)
+        else:
+            with pytest.raises(control.NobodyServes):
+                await control.ask(folder, "echo", {}, ignore)
         group.cancel_scope.cancel()
