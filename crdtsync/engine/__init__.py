@@ -2,6 +2,7 @@
 
 from crdtsync.engine.engine import Engine
 from crdtsync.engine.values import (
+    Counted,
     DeriveResult,
     EngineStatus,
     RecordEdits,
@@ -13,6 +14,7 @@ from crdtsync.engine.values import (
 )
 
 __all__ = [
+    "Counted",
     "DeriveResult",
     "EngineStatus",
     "Engine",
