@@ -96,6 +96,8 @@ handshake_seconds_max: Final = 30.0
 """From connection to hello."""
 handshakes_at_once_max: Final = 32
 """Connections that are not yet authenticated."""
+handshakes_familiar_max: Final = 4
+"""Places that an address has which a member, or a guest with a code, came from before: strangers do not take them."""
 handshake_failures_per_minute_max: Final = 10
 """Failed handshakes from one address in a minute; beyond it, one handshake at a time from there."""
 idle_seconds_max: Final = 60.0
@@ -141,7 +143,7 @@ closing_seconds_max: Final = 1.0
 handshake_grace_s: Final = 2.0
 """A handshake that is so young, and whose caller has spoken, is not dropped in favour of a newcomer."""
 callers_remembered_max: Final = 1_024
-"""Addresses whose failed handshakes are counted."""
+"""Addresses whose failed handshakes are counted, and as many from which somebody was let in."""
 refusals_kept_max: Final = 100
 """Refused connections that a listener remembers, for people to look at."""
 accept_backlog_max: Final = 256
