@@ -99,12 +99,14 @@ def free_port() -> int:
 class Running:
     """A `crdtsync` process beside the test, with the JSON lines of its stdout as events."""
 
-    def __init__(self, errors: Path, *words: object) -> None:
+    def __init__(self, errors: Path, *words: object, before: Sequence[str] = ()) -> None:
+        """`before` stands before the command: words that run it somewhere else, as the same process."""
         self.errors = errors
         with errors.open("wb") as stderr:
             self.process = subprocess.Popen(
-                command(*words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, env=surroundings()
-            )
+                [*before, *command(*words)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr,
+                env=surroundings(),
+            )  # fmt: skip
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -148,6 +150,8 @@ class Server:
         self.name = name
         self.folder = folder
         self.address = f"127.0.0.1:{free_port()}"
+        self.before: Sequence[str] = ()
+        """Words before the command that serves it, to run it in another network namespace."""
         self.running: Running | None = None
         self.ready_s = 0.0
         """How long the last start took until it was ready."""
@@ -159,7 +163,8 @@ class Server:
         rest = ["--only-peers"] if only_peers else []
         began = time.monotonic()
         errors = self.folder.with_name(f"{self.folder.name}.stderr")
-        self.running = Running(errors, "serve", self.folder, "--listen", self.address, *named, *rest)
+        words = ("serve", self.folder, "--listen", self.address, *named, *rest)
+        self.running = Running(errors, *words, before=self.before)
         ready = self.running.event()
         assert (ready["event"], ready["listen"]) == ("ready", self.address), ready
         self.ready_s = time.monotonic() - began
