@@ -164,6 +164,27 @@ def test_a_bad_link(practice: Practice, land: Country) -> None:
     bad_link(practice, land, records=40, flaps=1, dark_s=3, storm_s=0)
 
 
+@pytest.mark.slow
+def test_what_is_interrupted_again_and_again_gets_further(practice: Practice, land: Country) -> None:
+    """Weimar dies after ten seconds each time, in which the line carries half of what it lacks at most."""
+    jena, weimar = practice.found("Jena", "Weimar")
+    settle(land, jena, weimar)
+    line = land.line(0, 1)
+    line.set(Weather(bits_per_s=128_000, delay_s=0.1, loss=0.01))
+    jena.serve()
+    wrote(jena, 500)
+    weimar.serve()
+    held = [commits(weimar)]
+    weimar.stop()
+    for _ in range(2):
+        weimar.serve(f"{line.addresses[0]}:{port}")
+        over = time.monotonic() + 10
+        until(lambda over=over: time.monotonic() > over, "the next interruption")
+        held.append(commits(weimar))
+        weimar.kill()
+    assert held[0] < held[-1] < commits(jena) and held == sorted(held), held
+
+
 @pytest.mark.soak
 def test_a_bad_link_for_a_quarter_of_an_hour(practice: Practice, land: Country) -> None:
     bad_link(practice, land, records=2_000, flaps=12, dark_s=20, storm_s=240)
