@@ -66,8 +66,10 @@ inbox_bytes_max: Final = 32 * 1024 * 1024
 """Bytes of commits that wait for what they depend on."""
 run_commits_max: Final = 512
 """Commits in one message."""
-run_bytes_target: Final = 256 * 1024
-"""Bytes of commits in one message, unless a single one is larger."""
+run_bytes_target: Final = 32 * 1024
+"""Bytes of commits in one message, unless a single one is larger. A message is stored when it is whole: at 64 kbit/s
+this one takes some seconds, one of 256 KiB a minute and more, and none came through between two interruptions. On a
+fast line it costs nothing that could be measured."""
 batch_commits_max: Final = 1_024
 """Commits stored with one sync, derived in one transaction."""
 live_commits_max: Final = 16
@@ -129,6 +131,8 @@ handshake_seconds_max: Final = 30.0
 """From connection to hello."""
 handshakes_at_once_max: Final = 32
 """Connections that are not yet authenticated."""
+handshakes_familiar_max: Final = 4
+"""Places that an address has which a member, or a guest with a code, came from before: strangers do not take them."""
 handshake_failures_per_minute_max: Final = 10
 """Failed handshakes from one address in a minute; beyond it, one handshake at a time from there."""
 idle_seconds_max: Final = 60.0
@@ -145,6 +149,8 @@ peers_dialled_max: Final = 8
 """Beyond so many sites, a random few are dialled."""
 feed_stall_s: Final = 10.0
 """A feed that brings nothing for so long, while another peer has more, moves to that peer."""
+feed_patience_s: Final = 60.0
+"""The same for a peer that is heard of, but has not answered since: its line may be slow, and commits on their way."""
 gap_patience_s: Final = 1.0
 """How often one peer is asked again for a log in which something is missing."""
 claim_patience_s: Final = 30.0
@@ -178,7 +184,7 @@ closing_seconds_max: Final = 1.0
 handshake_grace_s: Final = 2.0
 """A handshake that is so young, and whose caller has spoken, is not dropped in favour of a newcomer."""
 callers_remembered_max: Final = 1_024
-"""Addresses whose failed handshakes are counted."""
+"""Addresses whose failed handshakes are counted, and as many from which somebody was let in."""
 refusals_kept_max: Final = 100
 """Refused connections that a listener remembers, for people to look at."""
 accept_backlog_max: Final = 256

@@ -81,22 +81,23 @@ class Network:
     async def _keep_member(self, replica: ReplicaId, scope: anyio.CancelScope) -> None:
         with scope:
             wait = limits.dial_backoff_min_s
-            while True:
+            while self._driver.failure is None:
                 member = self._driver.replica.membership.state().active(replica)
                 addresses = () if member is None else member.addresses
                 for address in addresses:
-                    if not self._driver.linked(replica) and await self._dial(address):
+                    if not self._driver.linked(replica) and await self._dial(address) == (replica, True):
                         wait = limits.dial_backoff_min_s
                 wait = await self._back_off(wait, replica)
 
     async def _keep_named(self, address: str) -> None:
         wait = limits.dial_backoff_min_s
         replica: ReplicaId | None = None
-        while True:
+        while self._driver.failure is None:
             if replica is None or not self._driver.linked(replica):
-                reached = await self._dial(address)
-                if reached is not None:
-                    replica, wait = reached, limits.dial_backoff_min_s
+                reached, heard = await self._dial(address)
+                replica = reached or replica
+                if heard:
+                    wait = limits.dial_backoff_min_s
             wait = await self._back_off(wait, replica)
 
     async def _back_off(self, wait: float, replica: ReplicaId | None) -> float:
@@ -113,8 +114,9 @@ class Network:
                 return limits.dial_backoff_min_s
         return min(wait * 2, limits.dial_backoff_max_s)
 
-    async def _dial(self, address: str) -> ReplicaId | None:
-        """Connect and converse until the link ends. The replica that was there, or None when nobody was."""
+    async def _dial(self, address: str) -> tuple[ReplicaId | None, bool]:
+        """Connect and converse until the link ends. The replica that was there, or None when nobody was; and whether it
+        said anything: one whose disk has failed proves who it is and hangs up, and is not dialled twice a second."""
         try:
             with anyio.fail_after(limits.dial_timeout_s):
                 link = await self._transport.dial(address)
@@ -123,7 +125,7 @@ class Network:
             if self.unreachable.get(address) != text:
                 self.unreachable[address] = text
                 self._notice("unreachable", text)
-            return None
+            return None, False
         self.unreachable.pop(address, None)
         return await self.converse(link)
 
@@ -131,19 +133,26 @@ class Network:
         """Run one link that somebody else has dialled."""
         await self.converse(link)
 
-    async def converse(self, link: Link) -> ReplicaId | None:
-        """Run one link until it ends."""
+    async def converse(self, link: Link) -> tuple[ReplicaId | None, bool]:
+        """Run one link until it ends; who was there, and whether it said anything."""
         replica = self._member_behind(link)
         if replica is None:
             link.close("the practice does not know this certificate")
             await link.aclose()
-            return None
+            return None, False
         number = next(self._numbers)
+        heard = False
+
+        def deliver(message: bytes) -> None:
+            nonlocal heard
+            heard = True
+            self._driver.received(number, message)
+
         self._links[number] = link
         self._driver.link_up(number, replica, link, dialled=link.dialled)
         reason = "the site stops"
         try:
-            reason = await link.run(lambda message: self._driver.received(number, message))
+            reason = await link.run(deliver)
         except NotAMember as error:
             reason = str(error)
         finally:
@@ -151,7 +160,7 @@ class Network:
             self._driver.link_down(number)
             name = self._driver.replica.describe(replica)
             self._notice("disconnected", f"{name}: {reason}")
-        return replica
+        return replica, heard
 
     def _member_behind(self, link: Link) -> ReplicaId | None:
         for member in self._driver.replica.membership.state().members.values():

@@ -13,6 +13,7 @@ import anyio.to_thread
 
 from crdtsync.changes import Change, Cursor
 from crdtsync.documents import Document, Record, column_value, kinds, model_of, read
+from crdtsync.engine import Counted
 from crdtsync.errors import NotFound, UnknownKind, UsageError
 from crdtsync.folder import Unlocked
 from crdtsync.ids import RecordId
@@ -91,6 +92,15 @@ class Questions:
         def ask() -> list[Change]:
             found = self._reader.changed(after.arrival, after.kind, RecordId(after.record), _CHANGES_AT_ONCE)
             return [Change(str(Cursor(arrival, kind, record)), kind, record) for arrival, kind, record in found]
+
+        return await self._ask(ask)
+
+    async def counted(self) -> Counted:
+        """What the view holds, as readers see it: also when the disk has failed the one writer."""
+
+        def ask() -> Counted:
+            state = self._reader.view_state()
+            return Counted(state.digest.hex(), state.records, self._reader.counts(), len(self._reader.conflicts()))
 
         return await self._ask(ask)
 

@@ -25,7 +25,7 @@ from crdtsync import copies, folder, founding, members
 from crdtsync.changes import Change, Cursor
 from crdtsync.documents import Record
 from crdtsync.driver import Driver
-from crdtsync.errors import DamagedFile, UsageError
+from crdtsync.errors import DamagedFile, StorageFailure, UsageError
 from crdtsync.host import Host
 from crdtsync.ids import CommitId, RecordId
 from crdtsync.opened import Opened
@@ -183,14 +183,17 @@ class Site(Opened):
         await self._derived()
         return self._questions.record(kind, record)
 
-    async def _derived(self) -> None:
-        """Reads first see what the log held when they were asked."""
+    async def _derived(self) -> bool:
+        """Reads first see what the log held when they were asked. False where a disk that refuses has ended deriving:
+        they go on with what there is."""
         goal = self.driver.replica.arrived
         while self.driver.view_arrival < goal:
-            self.driver.check()
+            if self.driver.failure is not None:
+                return False
             if self.driver.stuck:
                 raise DamagedFile(self.driver.stuck)
             await self.driver.changed.wait()
+        return True
 
     @overload
     async def get(self, kind: type[R], record: str) -> R: ...
@@ -257,7 +260,10 @@ class Site(Opened):
     async def record_count(self) -> dict[str, int]:
         """Number of records per kind."""
         await self._derived()
-        return await self.driver.thread.run(lambda host: host.store.counts())
+        try:
+            return await self.driver.thread.run(lambda host: host.store.counts())
+        except StorageFailure:
+            return (await self._questions.counted()).kinds
 
     # -- waiting for others ------------------------------------------------------------------------------------------
 
@@ -296,22 +302,35 @@ class Site(Opened):
         replica = self.driver.replica
         while not replica.stored.covers([(log, head) for log, head in goal.items() if log not in replica.frozen]):
             await self._hear()
-        await self._derived()
+        if not await self._derived():
+            self.driver.check()
 
     # -- care --------------------------------------------------------------------------------------------------------
 
     async def digest(self) -> dict[str, Any]:
         """`digest`, equal at two sites exactly when their content is, and the number of `records`."""
         await self._derived()
-        digest, records = await self.driver.thread.run(lambda host: host.engine.digest())
+        if self.driver.failure is None:
+            digest, records = await self.driver.thread.run(lambda host: host.engine.digest())
+        else:  # what the disk refused may stand in the engine's memory: tell what readers see
+            counted = await self._questions.counted()
+            digest, records = counted.digest, counted.records
         return {"digest": digest, "records": records}
 
     async def status(self) -> dict[str, Any]:
-        """Practice, site, frontier, records, conflicts, peers, digest; what is held, frozen or late."""
+        """Practice, site, frontier, records, conflicts, peers, digest; what is held, frozen or late.
+
+        Answers also when the disk has refused, and says so in `failure`.
+        """
         await self._derived()
+        try:
+            engine = await self.driver.thread.run(lambda host: host.engine.status())
+        except StorageFailure:  # the store answers nothing more; readers have connections of their own
+            counted = await self._questions.counted()
+            engine = await self.driver.thread.run(lambda host: host.engine.status(counted))
         address = None if self._serving is None else self._serving.address
         joining = [] if self._serving is None else self._serving.joining()
-        return {**await describe(self), "listen": address, "joining": joining}
+        return {**describe(self, engine), "listen": address, "joining": joining}
 
     @property
     def serving(self) -> Serving | None:

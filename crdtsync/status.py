@@ -6,6 +6,7 @@ import time
 from typing import Any, Final
 
 from crdtsync.copies import suspended
+from crdtsync.engine import EngineStatus
 from crdtsync.ids import base32, commit_text, log_text, replica_of
 from crdtsync.opened import Opened
 from crdtsync.replication.frontier import Frontier
@@ -16,9 +17,8 @@ _NOT_HERE_YET: Final = {"proposals": [], "files": {"here": 0, "missing": 0, "mis
 """This version has neither proposals nor files, so there are none; scripts find the keys that later versions fill."""
 
 
-async def describe(site: Opened) -> dict[str, Any]:
+def describe(site: Opened, engine: EngineStatus) -> dict[str, Any]:
     """The shape of `crdtsync status --json`; more keys may come, none goes."""
-    engine = await site.driver.thread.run(lambda host: host.engine.status())
     replica = site.driver.replica
     return {
         "practice": site.practice,
@@ -36,6 +36,7 @@ async def describe(site: Opened) -> dict[str, Any]:
         "suspended": await suspended(site),
         "superseded": replica.superseded,
         "worker": None if site.worker is None else dict(site.worker),
+        "failure": None if site.driver.failure is None else str(site.driver.failure),
         "kdf": "fast" if site.kdf_fast else "argon2id",
         "held": [
             {

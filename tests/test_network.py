@@ -11,6 +11,9 @@ import anyio
 import pytest
 
 from crdtsync import limits
+from crdtsync.errors import StorageFailure
+from crdtsync.ids import ReplicaId
+from crdtsync.network import Network
 from crdtsync.practice import Patient
 from crdtsync.transport.tls import TlsTransport
 
@@ -116,3 +119,37 @@ async def test_bytes_are_counted_while_links_stand(tmp_path: Path) -> None:
             assert jena.serving is not None
             sent, received = jena.serving.network.bytes_on_wire()
             assert sent > 500 and received > 500
+
+
+async def test_a_site_whose_disk_has_failed_is_not_dialled_all_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It proves who it is and hangs up: the waits between attempts grow all the same, and it dials nobody itself."""
+    waits: list[float] = []
+    enough = anyio.Event()
+    back_off = Network._back_off
+
+    async def noted(self: Network, wait: float, replica: ReplicaId | None) -> float:
+        waits.append(wait)
+        if len(waits) == 6:
+            enough.set()
+        return await back_off(self, wait / 1000, replica) * 1000
+
+    with anyio.fail_after(patience_s):
+        async with practice(tmp_path, "Jena", "Gera") as [jena, gera]:
+
+            def refuse(host: Any) -> None:
+                raise StorageFailure("no room is left")
+
+            with pytest.raises(StorageFailure):
+                await gera.driver.in_order(refuse)
+            async with gera.serve(only_peers=True) as serving:
+                monkeypatch.setattr(Network, "_back_off", noted)
+                async with jena.serve(peers=[serving.address], only_peers=True) as there:
+                    await enough.wait()
+                    assert not jena.driver.linked(gera.identity.public.replica)
+                    gera_network = Network(
+                        gera.driver, serving.network._transport, gera.identity.public.replica, named=[there.address]
+                    )
+                    await gera_network._keep_named(there.address)  # returns at once, and does not dial
+    assert waits == sorted(waits) and waits[-1] >= 16 * waits[0], waits

@@ -464,6 +464,8 @@ async def test_a_disk_that_refuses(tmp_path: Path) -> None:
                     await jena.wait_for(commit.__class__(commit.log, 9), sites=1)
                 assert (await jena.get(Patient, patient.id)).family_name == "Muster"
                 assert len(await jena.sql("SELECT * FROM patient")) == 1
+                status = await jena.status()
+                assert "No space left" in status["failure"] and status["records"] == {"patient": 1}
                 assert [notice.kind for notice in jena.driver.alarms] == ["storage"]
                 feed = jena.changes()
                 assert (await anext(feed)).id == patient.id
@@ -473,6 +475,38 @@ async def test_a_disk_that_refuses(tmp_path: Path) -> None:
     async with opened(tmp_path / "jena") as jena:
         assert [p.family_name for p in await jena.find(Patient)] == ["Muster"]
         await add(jena, Patient(family_name="again"))
+
+
+async def test_a_view_that_cannot_follow_its_log_is_read_as_it_stands(tmp_path: Path) -> None:
+    """The log has taken a commit when the view finds no room: reads and status answer without it, and say why."""
+    with anyio.fail_after(patience_s):
+        async with practice(tmp_path, "Jena", "Weimar") as [jena, weimar]:
+            patient = Patient(family_name="Muster")
+            await add(jena, patient)
+            async with mesh(jena, weimar):
+                await agree(jena, weimar)
+
+                def full(host: Any) -> None:
+                    def commit_view(state: Any) -> None:
+                        host.store._failure = "view.db: database or disk is full; make room, then open again"
+                        host.store._check()
+
+                    host.store.commit_view = commit_view
+
+                await at_host(weimar, full)
+                await add(jena, Patient(family_name="later"))
+                while weimar.driver.failure is None:
+                    await weimar.driver.changed.wait()
+                assert [p.family_name for p in await weimar.find(Patient)] == ["Muster"]
+                status = await weimar.status()
+                assert status["commits"] == 2 and status["derived"] == 1
+                assert "make room" in status["failure"] and status["records"] == {"patient": 1}
+                assert await weimar.record_count() == {"patient": 1}
+                assert (await weimar.digest())["records"] == 1
+                with pytest.raises(StorageFailure, match="full"):
+                    await weimar.wait_until_current()
+        async with opened(tmp_path / "weimar") as weimar:
+            assert len(await weimar.find(Patient)) == 2
 
 
 async def test_a_view_that_is_lost_or_damaged_is_derived_again(tmp_path: Path) -> None:

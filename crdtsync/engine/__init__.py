@@ -3,6 +3,7 @@
 from crdtsync.engine.engine import Engine
 from crdtsync.engine.holds import DueHold
 from crdtsync.engine.values import (
+    Counted,
     DeriveResult,
     EngineStatus,
     RecordEdits,
@@ -14,6 +15,7 @@ from crdtsync.engine.values import (
 )
 
 __all__ = [
+    "Counted",
     "DeriveResult",
     "DueHold",
     "EngineStatus",

@@ -25,6 +25,7 @@ from crdtsync.engine.parts import Parts
 from crdtsync.engine.sums import sums
 from crdtsync.engine.upkeep import Upkeep
 from crdtsync.engine.values import (
+    Counted,
     DeriveResult,
     EngineStatus,
     RecordState,
@@ -504,16 +505,21 @@ class Engine:
         view = self._deriving.view
         return view.digest.hex(), view.records
 
-    def status(self) -> EngineStatus:
-        """Numbers for people, as far as the view is derived."""
-        digest, records = self.digest()
+    def status(self, counted: Counted | None = None) -> EngineStatus:
+        """Numbers for people, as far as the view is derived.
+
+        `counted`: what the view holds, where somebody else has looked: a store whose disk has failed answers nothing
+        more, and a batch that it refused may stand in the memory of this engine.
+        """
+        if counted is None:
+            counted = Counted(*self.digest(), self._store.counts(), len(self._store.conflicts()))
         return EngineStatus(
             arrival=self._log_head.arrival,
             derived=self._derived.arrival,
-            digest=digest,
-            records=records,
-            kinds=self._store.counts(),
-            conflicts=len(self._store.conflicts()),
+            digest=counted.digest,
+            records=counted.records,
+            kinds=counted.kinds,
+            conflicts=counted.conflicts,
             waiting=len(self._deriving.marks.waiting),
             held=tuple(self._deriving.held()),
         )

@@ -106,6 +106,16 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
+class Counted:
+    """What the view holds: its digest in hexadecimal, records, records per kind, open conflicts."""
+
+    digest: str
+    records: int
+    kinds: dict[str, int]
+    conflicts: int
+
+
+@dataclass(frozen=True, slots=True)
 class EngineStatus:
     """Numbers for people: how far log and view go, what the view holds, how many keys parts wait for, what is held."""
 

@@ -1,7 +1,8 @@
 """Which log is taken from whom: each from one peer at a time, so that a commit crosses into a site once (M1).
 
 A log is taken from its author while the author is linked, else from any peer that has it; commits of every origin are
-passed on that way, through any connected topology. A feed that brings nothing while another peer has more moves there.
+passed on that way, through any connected topology. A feed that brings nothing while another peer has more moves there,
+unless its peer is merely slow.
 """
 
 from __future__ import annotations
@@ -88,8 +89,9 @@ class Feeds:
     def stalled(self, now: float, peers: Mapping[int, Peer], inbox: Inbox) -> Turn:
         """Move feeds that bring nothing although their peer, or another, has more.
 
-        The same peer is asked again only when it has answered since: over a slow line the commits may be on their way,
-        and asking for them twice would make it slower.
+        A peer that answers has sent what it had to send before, so nothing is on its way. Until then the same peer is
+        not asked again, and one that is heard of is given `limits.feed_patience_s`: over a slow line the commits may be
+        on their way, and bringing them twice would make it slower.
         """
         turn = Turn({}, {}, {})
         for log in list(self._sources):
@@ -98,7 +100,7 @@ class Feeds:
             tail = inbox.tail(log).sequence
             current = self._sources[log].link
             others = [p for p in peers.values() if p.live and p.link != current and p.have.sequence(log) > tail]
-            if not others and current in peers and peers[current].answered < self._quiet_since(log, peers[current]):
+            if current in peers and self._may_be_slow(log, now, peers[current], alone=not others):
                 turn.ask[current] = None
                 continue
             self._give_up(log, turn)
@@ -126,6 +128,12 @@ class Feeds:
         if source.behind is None:
             source.behind = now
         return now - self._quiet_since(log, peer) >= limits.feed_stall_s
+
+    def _may_be_slow(self, log: LogId, now: float, peer: Peer, *, alone: bool) -> bool:
+        since = self._quiet_since(log, peer)
+        if peer.answered >= since:
+            return False
+        return alone or (now - peer.heard < limits.feed_stall_s and now - since < limits.feed_patience_s)
 
     def _quiet_since(self, log: LogId, peer: Peer) -> float:
         source = self._sources[log]

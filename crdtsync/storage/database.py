@@ -38,6 +38,8 @@ VIEW_KEY_BYTES: Final = 32
 _CORRUPT: Final = 11
 _NOT_A_DATABASE: Final = 26
 _FULL: Final = 13
+_SHM_SIZE: Final = 10 | 19 << 8
+"""SQLITE_IOERR_SHMSIZE: no room for the file through which readers and the writer share the WAL's index."""
 _COMMON: Final[Mapping[str, str | int]] = {"journal_mode": "wal", "temp_store": 2, "fullfsync": 1, "mmap_size": 0}
 
 
@@ -112,7 +114,7 @@ def _opening_failed(error: Exception, spec: FileSpec) -> Exception:
             f"{spec.name} is damaged, or not a file of this program ({reason_of(error)}); "
             "restore the folder from a backup, or join again as a new site"
         )
-    return StorageFailure(f"{spec.name}: {reason_of(error)}; mend the disk and open the replica again")
+    return StorageFailure(f"{spec.name}: {reason_of(error)}; {remedy_for(error)}")
 
 
 def _migrate(db: sqlite3.Connection, spec: FileSpec) -> None:
@@ -153,7 +155,13 @@ def is_damage(error: Exception) -> bool:
 
 def is_disk_full(error: Exception) -> bool:
     """Whether there was no room left."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF == _FULL
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF == _FULL or code == _SHM_SIZE
+
+
+def remedy_for(error: Exception) -> str:
+    """What to do about a disk that refuses."""
+    return f"{'make room on' if is_disk_full(error) else 'mend'} the disk and open the replica again"
 
 
 def reason_of(error: Exception) -> str:

@@ -7,7 +7,7 @@ from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
 from crdtsync.errors import StorageFailure, UsageError
-from crdtsync.storage.database import CALL_ERRORS, DISK_ERRORS, FileSpec, reason_of
+from crdtsync.storage.database import CALL_ERRORS, DISK_ERRORS, FileSpec, reason_of, remedy_for
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,7 +28,7 @@ class StorePart:
 
     def _failed(self, error: Exception, file: FileSpec) -> StorageFailure:
         """Remember that the disk failed, and give the exception to raise."""
-        self._failure = f"{file.name}: {reason_of(error)}; mend the disk and open the replica again"
+        self._failure = f"{file.name}: {reason_of(error)}; {remedy_for(error)}"
         return StorageFailure(self._failure)
 
 

@@ -156,6 +156,10 @@ class Reader:
         """All open conflicts, oldest first."""
         return [StoredConflict(*row) for row in self._ask(lambda db: rows(db, CONFLICTS))]
 
+    def counts(self) -> dict[str, int]:
+        """Number of records per kind, by looking at all of them."""
+        return dict(self._ask(lambda db: rows(db, "SELECT kind, count(*) FROM _document GROUP BY kind ORDER BY kind")))
+
     def view_state(self) -> ViewState:
         """What the view was derived from, as readers see it now."""
         return self._ask(read_state)

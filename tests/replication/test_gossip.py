@@ -152,3 +152,27 @@ def test_a_source_whose_link_is_gone() -> None:
     choose(feeds, peer(1, "c", a=9))
     turn = stalled(feeds, 1.0, peer(2, "d", a=9))
     assert turn.feed == {2: [(A, 1)]}
+
+
+def test_a_slow_peer_keeps_its_feed_while_commits_may_be_on_their_way() -> None:
+    """It is heard of, and has not answered since: what it sends would come twice from somebody else."""
+    feeds = Feeds()
+    slow, quick = peer(1, "a", a=9), peer(2, "d", a=9)
+    choose(feeds, slow)
+    stalled(feeds, 1.0, slow, quick)
+    slow.heard = 12.0
+    assert stalled(feeds, 12.0, slow, quick) == Turn({}, {}, {1: None}), "what have you sent?"
+    slow.answered = 12.5
+    turn = stalled(feeds, 17.0, slow, quick)
+    assert (turn.unfeed, turn.feed) == ({1: [A]}, {2: [(A, 1)]}), "it had sent nothing"
+
+
+def test_a_peer_that_talks_and_never_answers_loses_its_feed() -> None:
+    feeds = Feeds()
+    talker, quick = peer(1, "a", a=9), peer(2, "d", a=9)
+    choose(feeds, talker)
+    stalled(feeds, 0.0, talker, quick)
+    talker.heard = limits.feed_patience_s - 1
+    assert stalled(feeds, limits.feed_patience_s - 1, talker, quick).feed == {}
+    talker.heard = limits.feed_patience_s
+    assert stalled(feeds, limits.feed_patience_s, talker, quick).feed == {2: [(A, 1)]}

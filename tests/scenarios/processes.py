@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,12 +99,16 @@ def free_port() -> int:
 class Running:
     """A `crdtsync` process beside the test, with the JSON lines of its stdout as events."""
 
-    def __init__(self, errors: Path, *words: object) -> None:
+    def __init__(
+        self, errors: Path, *words: object, before: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    ) -> None:
+        """`before` stands before the command: words that run it somewhere else, as the same process."""
         self.errors = errors
         with errors.open("wb") as stderr:
             self.process = subprocess.Popen(
-                command(*words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, env=surroundings()
-            )
+                [*before, *command(*words)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr,
+                env={**surroundings(), **(environment or {})},
+            )  # fmt: skip
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -148,6 +152,10 @@ class Server:
         self.name = name
         self.folder = folder
         self.address = f"127.0.0.1:{free_port()}"
+        self.before: Sequence[str] = ()
+        """Words before the command that serves it, to run it in another network namespace."""
+        self.environment: dict[str, str] = {}
+        """What its process finds in its environment besides."""
         self.running: Running | None = None
         self.ready_s = 0.0
         """How long the last start took until it was ready."""
@@ -159,7 +167,8 @@ class Server:
         rest = ["--only-peers"] if only_peers else []
         began = time.monotonic()
         errors = self.folder.with_name(f"{self.folder.name}.stderr")
-        self.running = Running(errors, "serve", self.folder, "--listen", self.address, *named, *rest)
+        words = ("serve", self.folder, "--listen", self.address, *named, *rest)
+        self.running = Running(errors, *words, before=self.before, environment=self.environment)
         ready = self.running.event()
         assert (ready["event"], ready["listen"]) == ("ready", self.address), ready
         self.ready_s = time.monotonic() - began
@@ -172,6 +181,16 @@ class Server:
     def kill(self) -> None:
         """kill -9: as a power cut would, except that the operating system lives on."""
         self._end(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """Stop it where it stands, as a machine that sleeps or a process that swaps: its connections stay open."""
+        assert self.running is not None
+        self.running.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on from there."""
+        assert self.running is not None
+        self.running.process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """End it in order."""

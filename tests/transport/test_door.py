@@ -111,3 +111,58 @@ def test_what_counts_as_one_address() -> None:
     assert caller_of("2001:db8:1:2::1") == caller_of("2001:db8:1:2:ffff::9") != caller_of("2001:db8:1:3::1")
     assert caller_of("::ffff:10.0.0.1") == caller_of("10.0.0.1")
     assert caller_of("ada") == "ada"
+
+
+def let_in(guests: Guests, host: str, now: float) -> None:
+    place = guests.knock(host, now, speaks=True)
+    assert place is not None
+    guests.door.leave(place, now, failed=False)
+
+
+def test_an_address_that_members_came_from_takes_a_strangers_place() -> None:
+    """However many strangers speak and come again at once."""
+    guests = Guests(3)
+    let_in(guests, "192.0.2.1", 0)
+    for number in range(3):
+        assert guests.knock(f"10.0.0.{number}", 10, speaks=True) is not None
+    assert guests.knock("10.0.0.9", 10.1, speaks=True) is None, "a stranger waits for its grace"
+    assert guests.knock("192.0.2.1", 10.1, "member", speaks=True) is not None
+    for number in range(1_000):
+        guests.knock(f"10.1.{number // 250}.{number % 250}", 11 + number, speaks=True)
+    assert "member" not in guests.dropped
+
+
+def test_an_address_that_members_came_from_has_few_places_before_strangers() -> None:
+    guests = Guests(limits.handshakes_familiar_max + 2)
+    let_in(guests, "192.0.2.1", 0)
+    for number in range(1_000):
+        guests.knock("192.0.2.1", 1 + number / 1_000, f"crowd {number}", speaks=True)
+    familiar = [place for place in guests.door._places if place.familiar]
+    assert len(familiar) == limits.handshakes_familiar_max
+    assert guests.knock("10.0.0.1", 2 + limits.handshake_grace_s) is not None, "a stranger finds one of the others"
+
+
+def test_an_address_that_members_came_from_may_fail_beside_them() -> None:
+    """Others at the address of a member (behind one router) fail all the time: it keeps more than the one place."""
+    guests = Guests()
+    let_in(guests, "192.0.2.1", 0)
+    for _ in range(limits.handshake_failures_per_minute_max):
+        guests.fail("192.0.2.1", 5)
+    places = [guests.knock("192.0.2.1", 6, speaks=True) for _ in range(limits.handshakes_familiar_max + 3)]
+    assert sum(place is not None for place in places) == limits.handshakes_familiar_max
+    assert guests.knock("192.0.2.1", 6 + limits.handshake_grace_s, speaks=True) is not None
+
+
+def test_places_that_are_all_familiar_turn_strangers_away() -> None:
+    guests = Guests(2)
+    for host in ("192.0.2.1", "192.0.2.2"):
+        let_in(guests, host, 0)
+        assert guests.knock(host, 1, speaks=True) is not None
+    assert guests.knock("10.0.0.1", 9) is None and guests.dropped == []
+
+
+def test_familiar_addresses_are_remembered_within_bounds() -> None:
+    guests = Guests()
+    for number in range(limits.callers_remembered_max + 100):
+        let_in(guests, f"10.{number // 62_500}.{number // 250 % 250}.{number % 250}", number)
+    assert len(guests.door._familiar) == limits.callers_remembered_max
