@@ -14,7 +14,7 @@ import anyio.to_thread
 import pytest
 
 from crdtsync import Site
-from crdtsync.documents import Document, EditText, SetField, check_delta
+from crdtsync.documents import Document, Edit, EditText, SetField, check_delta
 from crdtsync.documents.text import Hunk
 from crdtsync.errors import AlreadyOpen, NotFound, WrongPassphrase
 from crdtsync.ids import client_id, commit_from_text, commit_text, log_tag
@@ -40,7 +40,10 @@ def honest(client: int, states: list[bytes]) -> list[bytes]:
     for n in range(6):
         seen = dict(document.content().slots)
         base = document.content().texts.get("note", "")
-        edits = [SetField("title", n, seen), EditText("note", base, (Hunk(len(base) // 2, len(base), "äx😀"),))]
+        edits: list[Edit] = [
+            SetField("title", n, seen),
+            EditText("note", base, (Hunk(len(base) // 2, len(base), "äx😀"),)),
+        ]
         deltas.append(document.write(tag="aaaaaaaa", sequence=n, stamp=n, edits=edits))
         states.append(document.state())
     return deltas
