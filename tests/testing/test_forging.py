@@ -13,7 +13,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from crdtsync import Site
+from crdtsync import Site, limits
 from crdtsync.documents import Document, Edit, EditText, SetField, check_delta
 from crdtsync.documents.text import Hunk
 from crdtsync.errors import AlreadyOpen, NotFound, WrongPassphrase
@@ -173,6 +173,19 @@ async def test_a_site_that_never_serves_signs_what_it_holds(tmp_path: Path) -> N
             await signed(mallory, 1)
         async with opened(folder / "mallory") as mallory:
             assert mallory.driver.replica.membership.state().held == 1
+
+
+async def test_a_membership_that_is_full_does_not_stop_a_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with three(tmp_path) as (folder, patient):
+        await forged(folder / "mallory", patient, b"?")
+        async with opened(folder / "jena") as jena:
+            full = len(jena.driver.replica.membership)
+        monkeypatch.setattr(limits, "membership_records_max", full)
+        async with opened(folder / "mallory") as mallory:
+            await add(mallory, Patient(family_name="Next"))
+            assert len((await mallory.status())["held"]) == 1
+            assert len(mallory.driver.replica.membership) == full
+            mallory.driver.check()
 
 
 @asynccontextmanager
