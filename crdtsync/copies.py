@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from crdtsync import members
 from crdtsync.clock import wall_ms
 from crdtsync.driver import Driver
-from crdtsync.errors import NotFound, RefusedError
+from crdtsync.errors import NotFound, RefusedError, StorageFailure
 from crdtsync.host import Host
 from crdtsync.ids import Head, LogId, base32, boot_of
 from crdtsync.opened import Opened
@@ -24,13 +25,15 @@ async def suspended(site: Opened) -> list[dict[str, Any]]:
     found = []
     for who, logs in sorted(replica.suspended.items()):
         heads = {log: replica.stored.head(log) for log in logs}
-        stamps = await site.driver.thread.run(partial(_stamps, heads))
+        stamps: dict[LogId, str] = {}
+        with suppress(StorageFailure):  # a disk that refuses has its own word in `status`
+            stamps = await site.driver.thread.run(partial(_stamps, heads))
         found.append(
             {
                 "site": replica.describe(who),
                 "replica": base32(who),
                 "boots": [
-                    {"boot": base32(boot_of(log)), "commits": head.sequence, "last_stamp": stamps[log]}
+                    {"boot": base32(boot_of(log)), "commits": head.sequence, "last_stamp": stamps.get(log)}
                     for log, head in heads.items()
                 ],
             }

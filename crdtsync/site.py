@@ -330,7 +330,8 @@ class Site(Opened):
             engine = await self.driver.thread.run(lambda host: host.engine.status(counted))
         address = None if self._serving is None else self._serving.address
         joining = [] if self._serving is None else self._serving.joining()
-        return {**describe(self, engine), "listen": address, "joining": joining}
+        branched = await copies.suspended(self)
+        return {**describe(self, engine, branched), "listen": address, "joining": joining}
 
     @property
     def serving(self) -> Serving | None:

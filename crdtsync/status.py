@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from crdtsync.copies import suspended
 from crdtsync.engine import EngineStatus
 from crdtsync.ids import base32, commit_text, log_text, replica_of
 from crdtsync.opened import Opened
@@ -17,7 +17,7 @@ _NOT_HERE_YET: Final = {"proposals": [], "files": {"here": 0, "missing": 0, "mis
 """This version has neither proposals nor files, so there are none; scripts find the keys that later versions fill."""
 
 
-def describe(site: Opened, engine: EngineStatus) -> dict[str, Any]:
+def describe(site: Opened, engine: EngineStatus, suspended: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The shape of `crdtsync status --json`; more keys may come, none goes."""
     replica = site.driver.replica
     return {
@@ -33,7 +33,7 @@ def describe(site: Opened, engine: EngineStatus) -> dict[str, Any]:
         "derived": engine.derived,
         "waiting_keys": engine.waiting,
         "recovering": replica.recovering,
-        "suspended": await suspended(site),
+        "suspended": list(suspended),
         "superseded": replica.superseded,
         "worker": None if site.worker is None else dict(site.worker),
         "failure": None if site.driver.failure is None else str(site.driver.failure),

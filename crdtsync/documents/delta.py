@@ -30,16 +30,18 @@ from crdtsync import limits
 from crdtsync.errors import Poisoned
 
 _NUMBER_BYTES_MAX: Final = 8
-_ENTRY: Final = 0x28  # a value under a new key of the map
 _KEYED: Final = 0x20
 _LEFT: Final = 0x80
 _RIGHT: Final = 0x40
 _DELETED: Final = 1
 _STRING: Final = 4
 _VALUES: Final = 8
-_MAP_ROOT: Final = b"\x01\x01r"
 _ONE_TEXT: Final = b"\x01w"
 _CLOCK_MAX: Final = 2**53
+_KEYS: Final = {bytes([0x28, 1, 1, ord("r"), size]): 5 + size for size in range(128)}
+"""How a value under a new key of the map begins, by the length of its key: so far it is to the value."""
+_TEXTS: Final = {_ONE_TEXT + bytes([size]): 3 + size for size in range(128)}
+"""How the one text of a slot begins, and how long it is with that."""
 _NOTHING: Final[Mapping[int, int]] = {}
 
 
@@ -113,11 +115,13 @@ def _run(data: bytes, client: int) -> tuple[int, int, int, dict[int, int]]:
     clock = start
     needs: dict[int, int] = {}
     for _ in range(structs):
-        if data[at] == _ENTRY and data[at + 4] < 128 and data[at + 1 : at + 4] == _MAP_ROOT:
-            length, at = _text_value(data, at + 5 + data[at + 4])  # the usual case, in few steps
-        else:
+        try:  # the usual case, in few steps: this loop is half of what the gate costs
+            value = at + _KEYS[data[at : at + 5]]
+            at = value + _TEXTS[data[value : value + 3]]
+            clock += 1
+        except KeyError:
             length, at = _struct(data, at, client, clock, needs)
-        clock += length
+            clock += length
     if clock > _CLOCK_MAX:
         _refuse("counts beyond all clocks")
     if needs.get(client, 0) > start:

@@ -85,6 +85,12 @@ def group_of(store: Store, stored: StoredCommit) -> Group | None:
     return group if group.first <= header.sequence else None
 
 
+def _end_of(commit: Commit) -> int:
+    """The sequence with which the transaction of a commit is whole: who had less of it saw nothing of it."""
+    index, count = commit.header.fragment or (0, 1)
+    return commit.header.sequence + count - 1 - index
+
+
 class Refused(Exception):
     """A commit turned out, while it was being applied, to be one to hold: its batch begins anew without it."""
 
@@ -429,10 +435,12 @@ class Deriver:
         finds the same."""
         for place in (place_of(found.kind, found.record), place_of_subject(found.record)):
             for log, trace in self.marks.traces(place).items():
-                if trace.last > trace.entered and self._knew(stored.commit, trace.root):
-                    lost = self.at(trace.last).commit.header.sequence
-                    if self._saw(stored.commit, log, lost):
-                        self.marks.entered(place, trace)
+                if (
+                    trace.last > trace.entered
+                    and self._knew(stored.commit, trace.root)
+                    and self._saw(stored.commit, log, _end_of(self.at(trace.last).commit))
+                ):
+                    self.marks.entered(place, trace)
         if found.damaged or not found.fingerprint:
             self.judge_whole(found)
 
@@ -474,7 +482,7 @@ class Deriver:
         when all is done. What was applied is not undone here.
         """
         self._at = at
-        held = self._root_here(stored)
+        held = self.root_here(stored)
         for index, ref in enumerate(stored.commit.header.parts):
             if ref.key != key.id:
                 continue
@@ -497,7 +505,7 @@ class Deriver:
                 self._take(step)
         return ""
 
-    def _root_here(self, stored: StoredCommit) -> int:
+    def root_here(self, stored: StoredCommit) -> int:
         """The arrival of the commit by which the transaction of this one is held; 0 when it is not."""
         group = group_of(self._store, stored) if self.holds.any else None
         return self.root_of(group) if group is not None else 0

@@ -458,6 +458,8 @@ class Deriving:
             key = self._parts.key(key_id)
             if key is None or not self._readable(stored, key):
                 break
+            if self.deriver.root_here(stored):  # what was entered anew meanwhile counts only in the order of the log
+                records |= set(self.deriver.touched(stored, {key_id}))
             if apply and whole:
                 reason = self._run_part(stored, key)
                 whole = reason != REACH

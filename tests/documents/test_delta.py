@@ -3,7 +3,7 @@ import random
 import pytest
 
 from crdtsync import limits
-from crdtsync.documents import Document, EditEntry, EditText, SetField, check_delta
+from crdtsync.documents import Document, EditEntry, EditText, Reach, SetField, check_delta
 from crdtsync.documents.text import Hunk
 from crdtsync.errors import Poisoned
 
@@ -127,3 +127,59 @@ def test_damaged_deltas_that_pass_the_gate_never_panic() -> None:
         except Poisoned as error:
             assert "Panic" not in str(error)
     assert passed > 100
+
+
+# -- what a delta builds on --------------------------------------------------------------------------------------------
+
+
+def test_what_a_delta_adds_and_needs_is_told() -> None:
+    mine, other = Document(CLIENT), Document(OTHER)
+    first = mine.write(tag="mineaaaa", sequence=1, stamp=1, edits=[SetField("f", 1, {}), SetField("g", 1, {})])
+    assert check_delta(first, CLIENT) == Reach(CLIENT, 0, 2, {})
+    other.apply(first)
+    seen = {slot: raw for slot, raw in other.content().slots.items() if slot.startswith("f/")}
+    second = other.write(tag="otheraaa", sequence=1, stamp=2, edits=[SetField("f", 2, seen)])
+    assert check_delta(second, OTHER) == Reach(OTHER, 0, 1, {CLIENT: 1})
+    text = other.write(tag="otheraaa", sequence=2, stamp=3, edits=[EditText("note", "", (Hunk(0, 0, "ä😀"),))])
+    assert check_delta(text, OTHER) == Reach(OTHER, 1, 4, {})
+    change = other.write(tag="otheraaa", sequence=3, stamp=4, edits=[EditText("note", "ä😀", (Hunk(1, 2, "x"),))])
+    assert check_delta(change, OTHER) == Reach(OTHER, 4, 5, {OTHER: 4})
+
+
+def test_honest_deltas_fit_in_their_order_and_in_no_other() -> None:
+    deltas = honest()
+    document = Document(1)
+    other = check_delta(deltas[0], CLIENT)
+    assert document.missing(other) == []
+    assert document.missing(check_delta(deltas[1], CLIENT))[0] == CLIENT, "one before it is not there"
+    assert document.missing(other, own=other.end) == [CLIENT], "it is there already"
+    assert document.missing(check_delta(deltas[1], CLIENT), own=other.end) in ([], [OTHER])
+
+
+def test_a_document_knows_its_clocks_when_written_applied_to_and_loaded() -> None:
+    mine = Document(CLIENT)
+    first = mine.write(tag="mineaaaa", sequence=1, stamp=1, edits=[SetField("f", 1, {})])
+    second = mine.write(tag="mineaaaa", sequence=2, stamp=2, edits=[SetField("g", 1, {})])
+    reach = check_delta(second, CLIENT)
+    assert mine.missing(reach) == [CLIENT] and mine.missing(reach, own=1) == []
+    there = Document(OTHER)
+    assert there.missing(reach) == [CLIENT]
+    there.apply(first, check_delta(first, CLIENT))
+    assert there.missing(reach) == []
+    loaded = Document(OTHER, there.state())
+    assert loaded.missing(reach) == []
+    loaded.apply(second)
+    assert loaded.missing(reach) == [CLIENT]
+
+
+@pytest.mark.parametrize(
+    ("delta", "reason"),
+    [
+        (bytes([1, 1, 7, 0, 0x84, 7, 0, 1, ord("x"), 0]), "place"),
+        (bytes([1, 1, 7, 3, 0x44, 7, 3, 1, ord("x"), 0]), "place"),
+        (bytes([1, 1, 7, 0, 0x04, 1, 3]) + b"t:a" + bytes([1, ord("x"), 1, 7, 1, 0, 2]), "own that it does not carry"),
+    ],
+)
+def test_what_builds_on_what_comes_after_it_is_refused(delta: bytes, reason: str) -> None:
+    with pytest.raises(Poisoned, match=reason):
+        check_delta(delta, 7)

@@ -51,11 +51,14 @@ class Member(SiteRig):
     def sign(self, result: DeriveResult) -> None:
         """Sign what is due."""
         for due in result.holds:
-            record = MemberHash(hashlib.sha256(repr((self.name, due.commit, due.hash)).encode()).digest())
-            self.signed[record] = (due.commit, due.hash, due.reason)
-            self.known.add(record)
-        if result.holds:
-            self.honour()
+            self.hold(due.commit, due.hash, due.reason)
+
+    def hold(self, commit: CommitId, hash_: CommitHash, reason: str) -> None:
+        """Sign a hold, whatever the view says."""
+        record = MemberHash(hashlib.sha256(repr((self.name, commit, hash_)).encode()).digest())
+        self.signed[record] = (commit, hash_, reason)
+        self.known.add(record)
+        self.honour()
 
     def derive(self, commits_max: int = 1_000) -> DeriveResult:
         result = super().derive(commits_max)
@@ -95,9 +98,18 @@ class Member(SiteRig):
         return b"" if found is None else found.state
 
 
-def seal(site: SiteRig, *parts: tuple[str, Sequence[Change]] | tuple[str, bytes], fragments: int = 1) -> list[Commit]:
+def seal(
+    site: SiteRig,
+    *parts: tuple[str, Sequence[Change]] | tuple[str, bytes],
+    fragments: int = 1,
+    fragment: tuple[int, int] | None = None,
+) -> list[Commit]:
     """Append a commit with these parts to the log of `site`, past every gate: (subject, changes), or (subject, bytes)
-    for a part of any bytes. With `fragments` it is a transaction of so many commits, the parts in the first one."""
+    for a part of any bytes.
+
+    With `fragments` it is a transaction of so many commits, the parts in the first one; `fragment` is what a single
+    commit says of itself instead.
+    """
     engine = site.engine
     writer, at_hand = engine._own.writer, engine._parts
     assert writer is not None
@@ -114,7 +126,7 @@ def seal(site: SiteRig, *parts: tuple[str, Sequence[Change]] | tuple[str, bytes]
             if isinstance(content, bytes):
                 ref, data = replace(ref, hash=part_hash(content), size=len(content)), content
             sealed.append((ref, data))
-        commits.append(sealing.commit(draft, place, sealed, (number, fragments) if fragments > 1 else None))
+        commits.append(sealing.commit(draft, place, sealed, (number, fragments) if fragments > 1 else fragment))
     engine.append([(commit, True) for commit in commits], list(introduced.values()), site.now())
     writer.accept(draft)
     at_hand.adopt(introduced.values())

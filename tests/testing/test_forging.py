@@ -13,8 +13,8 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from crdtsync import Site
-from crdtsync.documents import Document, EditText, SetField, check_delta
+from crdtsync import Site, limits
+from crdtsync.documents import Document, Edit, EditText, SetField, check_delta
 from crdtsync.documents.text import Hunk
 from crdtsync.errors import AlreadyOpen, NotFound, WrongPassphrase
 from crdtsync.ids import client_id, commit_from_text, commit_text, log_tag
@@ -40,7 +40,10 @@ def honest(client: int, states: list[bytes]) -> list[bytes]:
     for n in range(6):
         seen = dict(document.content().slots)
         base = document.content().texts.get("note", "")
-        edits = [SetField("title", n, seen), EditText("note", base, (Hunk(len(base) // 2, len(base), "äx😀"),))]
+        edits: list[Edit] = [
+            SetField("title", n, seen),
+            EditText("note", base, (Hunk(len(base) // 2, len(base), "äx😀"),)),
+        ]
         deltas.append(document.write(tag="aaaaaaaa", sequence=n, stamp=n, edits=edits))
         states.append(document.state())
     return deltas
@@ -170,6 +173,19 @@ async def test_a_site_that_never_serves_signs_what_it_holds(tmp_path: Path) -> N
             await signed(mallory, 1)
         async with opened(folder / "mallory") as mallory:
             assert mallory.driver.replica.membership.state().held == 1
+
+
+async def test_a_membership_that_is_full_does_not_stop_a_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with three(tmp_path) as (folder, patient):
+        await forged(folder / "mallory", patient, b"?")
+        async with opened(folder / "jena") as jena:
+            full = len(jena.driver.replica.membership)
+        monkeypatch.setattr(limits, "membership_records_max", full)
+        async with opened(folder / "mallory") as mallory:
+            await add(mallory, Patient(family_name="Next"))
+            assert len((await mallory.status())["held"]) == 1
+            assert len(mallory.driver.replica.membership) == full
+            mallory.driver.check()
 
 
 @asynccontextmanager
