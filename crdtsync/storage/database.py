@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from typing import Any, Final, cast
 import sqlcipher3
 
 from crdtsync.errors import DamagedFile, RefusedError, StorageFailure, UsageError
+
+if sys.platform == "darwin":
+    import fcntl
 
 APPLICATION_ID: Final = 0x63726474
 """`crdt`: tells our files from those of other programs."""
@@ -178,6 +182,18 @@ def sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_file(path: Path) -> None:
+    """Make what was written to a file, or cut off it, durable."""
+    handle = os.open(path, os.O_RDWR)
+    try:
+        if sys.platform == "darwin":
+            fcntl.fcntl(handle, fcntl.F_FULLFSYNC)
+        else:
+            os.fsync(handle)
     finally:
         os.close(handle)
 

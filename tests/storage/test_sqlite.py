@@ -391,6 +391,25 @@ def test_erased_keys_leave_no_byte(store: SqliteStore, tmp_path: Path) -> None:
     assert len(store.keys(key.id for key in alive + gone)) == len(alive)
 
 
+def test_erasing_syncs_the_emptied_write_ahead_log(
+    store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite cuts it without a sync: after a power cut the erased keys would be in it again."""
+    synced: list[int] = []
+    monkeypatch.setattr("crdtsync.storage.sqlite_keys.sync_file", lambda path: synced.append(path.stat().st_size))
+    store.put_keys([sample_key(1)])
+    assert (tmp_path / "keys.db-wal").stat().st_size and not synced
+    store.erase_keys([sample_key(1).id])
+    assert synced == [0]
+
+    def refuses(path: Path) -> None:
+        raise OSError(5, "input or output error")
+
+    monkeypatch.setattr("crdtsync.storage.sqlite_keys.sync_file", refuses)
+    with pytest.raises(StorageFailure, match=r"keys\.db: erased keys may still be in it"):
+        store.erase_keys([sample_key(1).id])
+
+
 def test_erasing_says_when_somebody_still_reads_the_old_keys(store: SqliteStore, tmp_path: Path) -> None:
     store.put_keys([sample_key(1)])
     store._keys_db.execute("PRAGMA busy_timeout = 0")
