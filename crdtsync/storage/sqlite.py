@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from crdtsync.errors import DamagedFile, StorageFailure
-from crdtsync.storage.database import DISK_ERRORS, KEYS_FILE, LOG_FILE, VIEW_FILE, sync_folder
+from crdtsync.storage.database import DISK_ERRORS, LOG_FILE, sync_folder
 from crdtsync.storage.lock import FolderLock
 from crdtsync.storage.sqlite_keys import SqliteKeys
 from crdtsync.storage.sqlite_view import SqliteView
@@ -38,17 +38,16 @@ class SqliteStore(SqliteView, SqliteKeys):
         self.folder = Path(folder)
         self._own_lock = None if lock is not None and lock.held else FolderLock(self.folder)
         try:
-            files = [self.folder / file.name for file in (LOG_FILE, KEYS_FILE, VIEW_FILE)]
-            if not create and not files[0].exists():
+            if not create and not (self.folder / LOG_FILE.name).exists():
                 raise DamagedFile(
                     "log.db is missing from this folder; restore it from a backup, or join again as a new site"
                 )
-            fresh = not all(file.exists() for file in files)
             self._open_keys(self.folder)
             self._open_log(self.folder)
             self._open_view(self.folder, view_key)
-            if fresh:
-                sync_folder(self.folder)
+            # Databases and their write-ahead logs all exist now. SQLite syncs the folder itself, but does not tell when
+            # that fails.
+            sync_folder(self.folder)
         except BaseException as error:
             self.close()
             if isinstance(error, OSError):

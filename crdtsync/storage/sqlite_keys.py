@@ -32,6 +32,7 @@ class SqliteKeys(StorePart):
                 "INSERT OR IGNORE INTO data_key (id, epoch, subject, wrapped) VALUES (?, ?, ?, ?)",
                 [(key.id, key.epoch, key.subject, key.wrapped) for key in keys],
             )
+        self._copy_when_due(KEYS_FILE, self._keys_db)
 
     @guarded(KEYS_FILE)
     def keys(self, ids: Iterable[DataKeyId]) -> dict[DataKeyId, KeyObject]:

@@ -75,12 +75,14 @@ class SqliteLog(StorePart):
         with transaction(self._log_db) as db:
             db.executemany("DELETE FROM meta WHERE name = ?", removed)
             db.executemany("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", written)
+        self._copy_when_due(LOG_FILE, self._log_db)
 
     @guarded(LOG_FILE)
     def add_members(self, records: Sequence[tuple[MemberHash, bytes]]) -> None:
         """Keep membership records in the order given; ones already kept are skipped."""
         with transaction(self._log_db) as db:
             db.executemany("INSERT OR IGNORE INTO member (hash, record) VALUES (?, ?)", records)
+        self._copy_when_due(LOG_FILE, self._log_db)
 
     @guarded(LOG_FILE)
     def members(self) -> list[bytes]:
@@ -113,6 +115,7 @@ class SqliteLog(StorePart):
         self._log_numbers.update(new_logs)
         self._log_heads.update(heads)
         self._log_bytes.update(sizes)
+        self._copy_when_due(LOG_FILE, self._log_db)
         return head
 
     def _last(self, log: LogId) -> Head:

@@ -330,6 +330,89 @@ def test_a_full_disk_does_not_cost_the_view(store: SqliteStore, tmp_path: Path) 
         assert again.counts() == {KIND: 1}
 
 
+def test_what_lies_in_a_write_ahead_log_is_written_anew_at_opening(store: SqliteStore, tmp_path: Path) -> None:
+    """L1: who wrote it may have died of a failed sync; then it is read, and not on the disk."""
+    log = SampleLog("a")
+    write_log(store, log, 3)
+    store.put_keys([sample_key(1)])
+    died, bare = tmp_path / "died", tmp_path / "bare"
+    shutil.copytree(tmp_path, died)
+    with closing(SqliteStore(died, VIEW_KEY)):
+        bare.mkdir()
+        for name in ("log.db", "keys.db"):
+            shutil.copy(died / name, bare)
+    with closing(SqliteStore(bare, VIEW_KEY)) as again:
+        assert again.frontier() == {log.log: log.head} and again.keys([sample_key(1).id])
+
+
+def test_the_names_of_all_files_are_synced_at_every_opening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite syncs the folder for its write-ahead logs, and says nothing when that fails."""
+    seen: list[set[str]] = []
+    monkeypatch.setattr("crdtsync.storage.sqlite.sync_folder", lambda path: seen.append(set(os.listdir(path))))
+    for _ in range(2):
+        SqliteStore(tmp_path, VIEW_KEY).close()
+    logs = {"log.db-wal", "keys.db-wal", "view.db-wal"}
+    assert len(seen) == 2 and all(logs <= names for names in seen)
+
+    def refuses(path: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("crdtsync.storage.sqlite.sync_folder", refuses)
+    with pytest.raises(StorageFailure, match="Input/output error"):
+        SqliteStore(tmp_path, VIEW_KEY)
+
+
+def test_write_ahead_logs_are_copied_when_they_are_large(
+    store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SqliteStore, "_wal_bytes", lambda self, file: 40_000)
+    log = SampleLog("a")
+    for number in range(60):
+        write_log(store, log, 5)
+        store.put_keys([sample_key(number)])
+        write_records(store, [sample_change(number)])
+        for name in ("log.db", "keys.db", "view.db"):
+            assert (tmp_path / f"{name}-wal").stat().st_size < 40_000 + 40 * 4096, "it is cut when it begins anew"
+    assert all((tmp_path / name).stat().st_size > 20_000 for name in ("log.db", "keys.db", "view.db"))
+
+
+@pytest.mark.parametrize("work", ["log", "keys", "view"])
+def test_a_checkpoint_that_fails_stops_the_store(
+    work: str, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoints that SQLite makes by itself fail in silence, and sync again behind the next transaction."""
+
+    def refuses(db: sqlite3.Connection) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    log = SampleLog("a")
+    write_log(store, log, 1)
+    monkeypatch.setattr(SqliteStore, "_wal_bytes", lambda self, file: 0)
+    monkeypatch.setattr("crdtsync.storage.part.checkpoint", refuses)
+    works: dict[str, Callable[[], object]] = {
+        "log": lambda: write_log(store, log, 1),
+        "keys": lambda: store.put_keys([sample_key(1)]),
+        "view": lambda: write_records(store, [sample_change(1)]),
+    }
+    with pytest.raises(StorageFailure, match=rf"{work}\.db: disk I/O error"):
+        works[work]()
+    with pytest.raises(StorageFailure, match=rf"{work}\.db: disk I/O error"):
+        store.log_head()
+
+
+@pytest.mark.parametrize("driver", ["sqlite3.connect", "sqlcipher3.connect"])
+def test_a_file_that_cannot_be_opened_is_a_failure_of_the_disk(
+    driver: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*args: object, **kwargs: object) -> sqlite3.Connection:
+        raise sqlite3.OperationalError("unable to open database file")
+
+    SqliteStore(tmp_path, VIEW_KEY).close()
+    monkeypatch.setattr(driver, refuses)
+    with pytest.raises(StorageFailure, match="unable to open database file; mend the disk"):
+        SqliteStore(tmp_path, VIEW_KEY)
+
+
 def test_a_value_that_no_column_holds_is_the_callers_fault(store: SqliteStore) -> None:
     write_log(store, SampleLog("a"), 1)
     for value in ([CANARY], 2**64):

@@ -9,7 +9,7 @@
     rebuild    the view derived anew
     reopen     closed and opened
 
-The other replica lives in memory. Checkpoints come after few pages, so that write-ahead logs begin anew many times.
+The other replica lives in memory. Checkpoints come after few bytes, so that write-ahead logs begin anew many times.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from crdtsync.replication.membership import Membership
 from crdtsync.replication.stored import KeyObject, key_object
 from crdtsync.sealing.keyfile import KeyFile
 from crdtsync.sealing.keyring import Keyring
+from crdtsync.storage.base import Store
 from crdtsync.storage.continuity import Continuity
 from crdtsync.storage.memory import MemoryStore
 from crdtsync.storage.sqlite import SqliteStore
@@ -40,7 +41,7 @@ PLACE: Final = "jena"
 STATE: Final = "state"
 PASSPHRASE: Final = "correct horse"
 START_MS: Final = 1_767_600_000_000
-_CHECKPOINT_PAGES: Final = (6, 25, 80)
+_CHECKPOINT_BYTES: Final = (24_000, 100_000, 330_000)
 _LARGE_BYTES: Final = 30_000
 _ERASED_SUBJECT: Final = "gone"
 
@@ -59,7 +60,7 @@ def open_store(place: Path, view_key: bytes) -> SqliteStore:
     return SqliteStore(place, view_key, create=False)
 
 
-def membership_in(store: SqliteStore, sealer: PlainSealer) -> Membership:
+def membership_in(store: Store, sealer: PlainSealer) -> Membership:
     """The membership that the store holds, every record verified."""
     membership = Membership(sealer.verify)
     for record in store.members():
@@ -67,7 +68,7 @@ def membership_in(store: SqliteStore, sealer: PlainSealer) -> Membership:
     return membership
 
 
-def open_host(store: SqliteStore, sealer: PlainSealer, proof: Continuity, now_ms: Callable[[], int]) -> Host:
+def open_host(store: Store, sealer: PlainSealer, proof: Continuity, now_ms: Callable[[], int]) -> Host:
     """The host over an open store, as a site makes it."""
     membership = membership_in(store, sealer)
     return Host(
@@ -142,11 +143,11 @@ class Work:
         self.twin = Twin(self.membership, keyring, random.Random(f"{self.chance.random()}/twin"))
 
     def open(self) -> None:
-        """Open the store and the host, with few pages to a checkpoint."""
+        """Open the store and the host, with few bytes to a checkpoint."""
         store = self._open_store(self.path, self.keys.view_key)
         try:
-            for db in (store._log_db, store._keys_db, store._view):
-                db.execute(f"PRAGMA wal_autocheckpoint = {self.chance.choice(_CHECKPOINT_PAGES)}")
+            few = {name: self.chance.choice(_CHECKPOINT_BYTES) for name in ("log.db", "keys.db", "view.db")}
+            vars(store)["_wal_bytes"] = lambda file: few[file.name]
             proof = Continuity(self.path, self.sealer.public.replica, self.path / "log.db")
             self.host = open_host(store, self.sealer, proof, self.tick)
         except BaseException:
