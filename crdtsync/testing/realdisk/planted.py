@@ -5,6 +5,7 @@ A plant changes how the child opens its store, and where needed how the judge do
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,9 @@ from crdtsync import folder
 from crdtsync.ids import DataKeyId
 from crdtsync.replication.commit import Commit
 from crdtsync.replication.stored import KeyObject, LogHead, next_head
-from crdtsync.storage import sqlite
+from crdtsync.storage import database, sqlite
 from crdtsync.storage.base import ViewState
+from crdtsync.storage.database import sync_file
 from crdtsync.storage.sqlite import SqliteStore
 from crdtsync.testing.realdisk.work import OpenStore, open_store
 
@@ -82,6 +84,21 @@ class _Erases(SqliteStore):
             self._keys_db.execute("DELETE FROM data_key WHERE id = ?", (id_,))
 
 
+class _SyncsAgain(SqliteStore):
+    """The log is synced by a call of its own; one that fails is made again, and the second answer believed."""
+
+    def append(self, commits: Sequence[tuple[Commit, bool]], arrived_ms: int) -> LogHead:
+        self._log_db.execute("PRAGMA synchronous = 1")
+        head = super().append(commits, arrived_ms)
+        wal = self.folder / "log.db-wal"
+        try:
+            sync_file(wal)
+        except OSError:
+            sync_file(wal)
+        self._log_db.execute("PRAGMA synchronous = 2")
+        return head
+
+
 def _of(kind: type[SqliteStore]) -> OpenStore:
     return lambda place, view_key: kind(place, view_key, create=False)
 
@@ -89,8 +106,14 @@ def _of(kind: type[SqliteStore]) -> OpenStore:
 def _no_folder_sync() -> None:
     def forgotten(path: Path) -> None: ...
 
-    vars(folder)["_sync_folder"] = forgotten
+    vars(folder)["sync_folder"] = forgotten
     vars(sqlite)["sync_folder"] = forgotten
+
+
+def _no_settling() -> None:
+    def believed(db: sqlite3.Connection) -> None: ...
+
+    vars(database)["settle"] = believed
 
 
 PLANTED: Final = {
@@ -101,3 +124,9 @@ PLANTED: Final = {
     "no-folder-sync": Plant("names of new files are not synced", open_store, prepare=_no_folder_sync),
     "erased-stay": Plant("erased keys stay in the write-ahead log", _of(_Erases)),
 }
+"""Found by power cuts alone."""
+PLANTED_FAULTS: Final = {
+    "syncs-again": Plant("a sync that failed is made again", _of(_SyncsAgain)),
+    "no-settling": Plant("what a failed sync left is built on", open_store, prepare=_no_settling),
+}
+"""Found when calls fail."""
