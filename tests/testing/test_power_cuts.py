@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -11,13 +10,7 @@ import pytest
 from crdtsync.testing import power_cuts
 from crdtsync.testing.realdisk import recorder
 
-
-@pytest.fixture(autouse=True)
-def _recorder() -> None:
-    if reason := recorder.missing():
-        if os.environ.get("CRDTSYNC_CI") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+pytestmark = pytest.mark.usefixtures("library")
 
 
 def summary(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:

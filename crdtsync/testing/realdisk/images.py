@@ -1,8 +1,9 @@
 """The disk's side: what a power cut may leave of files and folders (a model without any real file).
 
 A write is on disk when its file was synced behind it, a name when its folder was. Until then the disk may have any of
-it: nothing, all, what came first, any choice, single sectors of a write. A sync that failed takes what it should have
-written for lost, as the kernel does: programs go on reading it, and no later sync writes it.
+it: nothing, all, what came first, any choice, single sectors of a write. A sync of a file that failed takes what it
+should have written for lost, as the kernel does: programs go on reading it, and no later sync writes it. Names are not
+lost that way: what keeps them is a journal, which writes them later or refuses everything from then on.
 
     killed     the process ends and the machine runs on: everything is kept
     lost       nothing is left of what was not synced
@@ -231,14 +232,15 @@ class _Cut:
 
 
 def _sync(node: Node, *, failed: bool) -> None:
-    if not failed:
-        if isinstance(node, Folder):
-            for naming in node.pending:
-                _name(node.durable, naming.names)
-        else:
+    if isinstance(node, File):
+        if not failed:
             for change in node.pending:
                 change.on(node.durable)
-    node.pending.clear()
+        node.pending.clear()
+    elif not failed:
+        for naming in node.pending:
+            _name(node.durable, naming.names)
+        node.pending.clear()
 
 
 def _name(names: dict[str, Node], changed: dict[str, Node | None]) -> None:

@@ -19,8 +19,8 @@ from crdtsync.ids import DataKeyId, LogId, ReplicaId, record_id
 from crdtsync.practice import Patient
 from crdtsync.replication.commit import part_hash
 from crdtsync.replication.membership import Membership
+from crdtsync.storage.base import Store
 from crdtsync.storage.continuity import Continuity
-from crdtsync.storage.sqlite import SqliteStore
 from crdtsync.testing.realdisk.duties import Duties
 from crdtsync.testing.realdisk.work import (
     PLACE,
@@ -109,12 +109,16 @@ class Judge:
             store.close()
             raise
         try:
-            _kept(store, duties)
-            _erased(place, duties)
-            self._view(host, sealer)
-            _goes_on(host, case, _grant(membership_in(store, sealer)))
+            self.check_open(host, sealer, duties, place)
+            _goes_on(host, case, grant_of(membership_in(store, sealer)))
         finally:
             host.close()
+
+    def check_open(self, host: Host, sealer: PlainSealer, duties: Duties, place: Path) -> None:
+        """All that was promised, of a host that is open over the folder `place`. Raises Broken."""
+        _kept(host.store, duties)
+        _erased(place, duties)
+        self._view(host, sealer)
 
     def _view(self, host: Host, sealer: PlainSealer) -> None:
         """L8: what the view holds follows from a prefix of the log, and all of it from all of the log."""
@@ -139,7 +143,7 @@ class Judge:
             raise Broken(CORRUPT, f"L8: the view sums up to {found}, derived anew to {self._sums[place]}")
 
 
-def _kept(store: SqliteStore, duties: Duties) -> None:
+def _kept(store: Store, duties: Duties) -> None:
     """L1: everything acknowledged is there, with the right bytes."""
     members = [record.hex() for record in store.members()]
     if members[: len(duties.members)] != duties.members:
@@ -166,7 +170,7 @@ def _kept(store: SqliteStore, duties: Duties) -> None:
     _with_keys(store, duties)
 
 
-def _with_keys(store: SqliteStore, duties: Duties) -> None:
+def _with_keys(store: Store, duties: Duties) -> None:
     """L1: keys come before the log, so no commit is here without the keys that it was given with."""
     for stored in store.arrivals(0, 1_000_000, 1 << 40):
         for ref, sealed in zip(stored.commit.header.parts, stored.commit.parts, strict=True):
@@ -210,7 +214,8 @@ def _goes_on(host: Host, case: Case, grant: WriteGrant) -> None:
         raise Broken(CORRUPT, "what was written is not seen")
 
 
-def _grant(membership: Membership) -> WriteGrant:
+def grant_of(membership: Membership) -> WriteGrant:
+    """Under what is written after it."""
     epoch = membership.state().sealing_epoch()
     assert epoch is not None, "nobody is removed in these lives"
     return WriteGrant(tuple(membership.heads), epoch)
