@@ -141,7 +141,7 @@ def _opening_failed(error: Exception, spec: FileSpec) -> Exception:
             f"{spec.name} is damaged, or not a file of this program ({reason_of(error)}); "
             "restore the folder from a backup, or join again as a new site"
         )
-    return StorageFailure(f"{spec.name}: {reason_of(error)}; {advice_on(error)}")
+    return StorageFailure(f"{spec.name}: {reason_of(error)}; {advice_on(error, spec)}")
 
 
 def _migrate(db: sqlite3.Connection, spec: FileSpec) -> None:
@@ -186,8 +186,12 @@ def is_disk_full(error: Exception) -> bool:
     return code & 0xFF == _FULL or code == _NO_ROOM_FOR_SHARED_MEMORY
 
 
-def advice_on(error: Exception) -> str:
+def advice_on(error: Exception, spec: FileSpec) -> str:
     """What to do about an error of a driver."""
+    if is_damage(error) and spec is VIEW_FILE:
+        return "it is damaged: open the replica again, and it is derived anew"
+    if is_damage(error):
+        return "it is damaged: restore the folder from a backup, or join again as a new site"
     if is_disk_full(error):
         return "the disk is full: free some space and open the replica again"
     if getattr(error, "sqlite_errorcode", 0) == _INPUT_OUTPUT:  # all that sqlcipher3 says, whatever it was

@@ -32,7 +32,7 @@ class StorePart:
 
     def _failed(self, error: Exception, file: FileSpec) -> StorageFailure:
         """Remember that the disk failed, and give the exception to raise."""
-        self._failure = f"{file.name}: {reason_of(error)}; {advice_on(error)}"
+        self._failure = f"{file.name}: {reason_of(error)}; {advice_on(error, file)}"
         return StorageFailure(self._failure)
 
     def _wal_bytes(self, file: FileSpec) -> int:

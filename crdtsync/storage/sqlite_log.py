@@ -13,13 +13,16 @@ from crdtsync import limits
 from crdtsync.errors import CrdtSyncError, DamagedFile, StorageFailure
 from crdtsync.ids import Head, LogId, MemberHash
 from crdtsync.replication.codec import pack, unpack
-from crdtsync.replication.commit import Commit, decode_header, header_hash
+from crdtsync.replication.commit import Commit, commit_from_items, decode_header, header_hash
 from crdtsync.replication.stored import EMPTY_LOG, LogHead, StoredCommit, next_head
 from crdtsync.storage.checks import NOTHING_YET, heads_after, within
 from crdtsync.storage.database import LOG_FILE, open_plain, rows, transaction
 from crdtsync.storage.part import StorePart, guarded
 
-_COLUMNS: Final = "arrival, arrived_ms, checked, header, parts, signature"
+_COLUMNS: Final = (
+    "entry.arrival, log, sequence, arrived_ms, checked, header, parts, signature, chain, "
+    "(SELECT chain FROM entry AS earlier WHERE earlier.arrival = entry.arrival - 1)"
+)
 _INSERT: Final = (
     "INSERT INTO entry (arrival, log, sequence, log_bytes, arrived_ms, checked, chain, header, parts, signature) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -28,7 +31,12 @@ _PARTS_BYTES_MAX: Final = limits.commit_bytes_max + 8 * limits.parts_per_commit_
 
 
 class SqliteLog(StorePart):
-    """The log of a `SqliteStore`. Heads of all logs are kept in memory: some hundred bytes per replica and boot."""
+    """The log of a `SqliteStore`. Heads of all logs are kept in memory: some hundred bytes per replica and boot.
+
+    A disk that rots is noticed at reading: each commit is compared with the running hash on both sides of it, its parts
+    with what its header says of them, and its place with the one that was asked for. Raises StorageFailure then, for
+    that commit alone. Signatures are left to those who have the keys.
+    """
 
     _log_db: sqlite3.Connection
 
@@ -56,7 +64,7 @@ class SqliteLog(StorePart):
                 )
             sequence, size, header = row
             self._log_numbers[log] = number
-            self._log_heads[log] = Head(sequence, header_hash(header))
+            self._log_heads[log] = _newest(log, sequence, header)
             self._log_bytes[log] = size
 
     # -- small values, members ----------------------------------------------------------------------------------------
@@ -138,7 +146,11 @@ class SqliteLog(StorePart):
     def arrivals(self, after: int, commits_max: int, bytes_max: int) -> list[StoredCommit]:
         """Commits in order of arrival, beginning behind `after`."""
         sql = f"SELECT {_COLUMNS} FROM entry WHERE arrival > ? ORDER BY arrival LIMIT ?"
-        return self._take(self._log_db.execute(sql, (after, max(commits_max, 1))), bytes_max)
+        found = self._take(self._log_db.execute(sql, (after, max(commits_max, 1))), bytes_max)
+        whole = all(stored.arrival == number for number, stored in enumerate(found, max(after, 0) + 1))
+        if not whole or (not found and after < self._log_head.arrival):
+            raise _rotten(f"the commits behind arrival {after} are")
+        return found
 
     @guarded(LOG_FILE)
     def feeds(self, cursors: Mapping[LogId, int], commits_max: int, bytes_max: int) -> list[StoredCommit]:
@@ -150,7 +162,7 @@ class SqliteLog(StorePart):
             return []
         if len(active) == 1:
             sql = f"SELECT {_COLUMNS} FROM entry WHERE log = ? AND sequence >= ? ORDER BY sequence LIMIT ?"
-            return self._take(db.execute(sql, (*active[0], limit)), bytes_max)
+            return self._gapless(cursors, self._take(db.execute(sql, (*active[0], limit)), bytes_max))
         # Within one log sequences arrive in order, so the index alone gives each log's arrivals, sorted.
         sql = "SELECT arrival FROM entry WHERE log = ? AND sequence >= ? ORDER BY sequence LIMIT ?"
         runs = [db.execute(sql, (*one, limit)) for one in active]
@@ -158,7 +170,20 @@ class SqliteLog(StorePart):
         sql = (
             f"SELECT {_COLUMNS} FROM json_each(?) AS place JOIN entry ON entry.arrival = place.value ORDER BY place.id"
         )
-        return self._take(db.execute(sql, (json.dumps(places),)), bytes_max)
+        return self._gapless(cursors, self._take(db.execute(sql, (json.dumps(places),)), bytes_max))
+
+    def _gapless(self, cursors: Mapping[LogId, int], found: list[StoredCommit]) -> list[StoredCommit]:
+        """What a feed was asked for, or StorageFailure."""
+        due: dict[LogId, int] = {}
+        for stored in found:
+            header = stored.commit.header
+            expected = due.get(header.log) or max(cursors[header.log], 1)
+            if header.sequence != expected:
+                raise _rotten(f"commit {expected} of a log is")
+            due[header.log] = expected + 1
+        if not found:
+            raise _rotten("commits of a log are")
+        return found
 
     @guarded(LOG_FILE)
     def commit(self, log: LogId, sequence: int) -> StoredCommit | None:
@@ -167,6 +192,8 @@ class SqliteLog(StorePart):
             return None
         sql = f"SELECT {_COLUMNS} FROM entry WHERE log = ? AND sequence = ?"
         found = self._take(self._log_db.execute(sql, (self._log_numbers[log], sequence)), 0)
+        if not found and 1 <= sequence <= self._last(log).sequence:
+            raise _rotten(f"commit {sequence} of a log is")
         return found[0] if found else None
 
     @guarded(LOG_FILE)
@@ -195,14 +222,47 @@ class SqliteLog(StorePart):
         return within((self._decoded(*row) for row in found), bytes_max)
 
     def _decoded(
-        self, arrival: int, arrived_ms: int, checked: int, header: bytes, parts: bytes, signature: bytes
+        self,
+        arrival: int,
+        log: int,
+        sequence: int,
+        arrived_ms: int,
+        checked: int,
+        header: bytes,
+        parts: bytes,
+        signature: bytes,
+        chain: bytes,
+        before: bytes | None,
     ) -> StoredCommit:
         try:
-            sealed = tuple(unpack(parts, bytes_max=_PARTS_BYTES_MAX, what="stored parts"))
-            commit = Commit(decode_header(header), header, sealed, signature, header_hash(header))
-        except CrdtSyncError:
-            raise StorageFailure(
-                f"log.db: the commit at arrival {arrival} is not what was written; restore the folder from a backup, "
-                "or join again as a new site"
-            ) from None
+            sealed = unpack(parts, bytes_max=_PARTS_BYTES_MAX, what="stored parts")
+            commit = commit_from_items([header, sealed, signature])
+            earlier = EMPTY_LOG.chain if arrival == 1 else before
+            place = (self._log_numbers.get(commit.header.log), commit.header.sequence)
+            whole = earlier is not None and next_head(LogHead(arrival - 1, earlier), commit).chain == chain
+        except (CrdtSyncError, TypeError, ValueError):
+            whole = False
+        if not whole or place != (log, sequence):
+            raise _rotten(f"the commit at arrival {arrival} is")
         return StoredCommit(arrival, arrived_ms, commit, bool(checked))
+
+
+def _newest(log: LogId, sequence: int, header: bytes) -> Head:
+    """The head of a log, after a look whether the commit there is one of that log."""
+    try:
+        found = decode_header(header)
+        whole = (found.log, found.sequence) == (log, sequence)
+    except (CrdtSyncError, TypeError, ValueError):
+        whole = False
+    if not whole:
+        raise DamagedFile(
+            "log.db: the newest commit of a log is not what was written; restore the folder from a backup, or join "
+            "again as a new site"
+        )
+    return Head(sequence, header_hash(header))
+
+
+def _rotten(what: str) -> StorageFailure:
+    return StorageFailure(
+        f"log.db: {what} not what was written; restore the folder from a backup, or join again as a new site"
+    )
