@@ -27,6 +27,7 @@ _INSERT: Final = (
     "INSERT INTO entry (arrival, log, sequence, log_bytes, arrived_ms, checked, chain, header, parts, signature) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+_LOST: Final = "log.db has lost commits; restore the folder from a backup, or join again as a new site"
 _PARTS_BYTES_MAX: Final = limits.commit_bytes_max + 8 * limits.parts_per_commit_max
 
 
@@ -51,6 +52,8 @@ class SqliteLog(StorePart):
         db = self._log_db
         last = db.execute("SELECT arrival, chain FROM entry ORDER BY arrival DESC LIMIT 1").fetchone()
         self._log_head = LogHead(*last) if last else EMPTY_LOG
+        if type(self._log_head.chain) is not bytes:
+            raise DamagedFile(_LOST)
         self._log_numbers: dict[LogId, int] = {}
         self._log_heads: dict[LogId, Head] = {}
         self._log_bytes: dict[LogId, int] = {}
@@ -59,10 +62,10 @@ class SqliteLog(StorePart):
             newest = "SELECT sequence, log_bytes, header FROM entry WHERE log = ? ORDER BY sequence DESC LIMIT 1"
             row = db.execute(newest, (number,)).fetchone()
             if row is None:  # a log is entered together with its first commit
-                raise DamagedFile(
-                    "log.db has lost commits; restore the folder from a backup, or join again as a new site"
-                )
+                raise DamagedFile(_LOST)
             sequence, size, header = row
+            if type(size) is not int:
+                raise DamagedFile(_LOST)
             self._log_numbers[log] = number
             self._log_heads[log] = _newest(log, sequence, header)
             self._log_bytes[log] = size
@@ -73,6 +76,8 @@ class SqliteLog(StorePart):
     def meta(self, name: str) -> bytes | None:
         """A small value, or None."""
         row = self._log_db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        if row and type(row[0]) is not bytes:
+            raise _rotten("a small value is")
         return row[0] if row else None
 
     @guarded(LOG_FILE)
@@ -95,7 +100,10 @@ class SqliteLog(StorePart):
     @guarded(LOG_FILE)
     def members(self) -> list[bytes]:
         """All membership records, in the order in which they were added."""
-        return [row[0] for row in rows(self._log_db, "SELECT record FROM member ORDER BY number")]
+        found = [row[0] for row in rows(self._log_db, "SELECT record FROM member ORDER BY number")]
+        if not all(type(record) is bytes for record in found):
+            raise _rotten("a membership record is")
+        return found
 
     # -- the log -------------------------------------------------------------------------------------------------------
 
@@ -242,7 +250,7 @@ class SqliteLog(StorePart):
             whole = earlier is not None and next_head(LogHead(arrival - 1, earlier), commit).chain == chain
         except (CrdtSyncError, TypeError, ValueError):
             whole = False
-        if not whole or place != (log, sequence):
+        if not whole or place != (log, sequence) or type(arrived_ms) is not int:
             raise _rotten(f"the commit at arrival {arrival} is")
         return StoredCommit(arrival, arrived_ms, commit, bool(checked))
 

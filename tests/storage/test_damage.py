@@ -234,6 +234,23 @@ def test_a_head_that_rotted_is_noticed_at_opening(truth: Truth, tmp_path: Path) 
         shutil.rmtree(tmp_path / "head")
 
 
+def test_values_of_another_table_are_not_taken_for_records(truth: Truth, tmp_path: Path) -> None:
+    """As when two pages of the database have changed places."""
+    for number, change in enumerate(("member SET record = 6", "meta SET value = 6", "entry SET arrived_ms = 'x'")):
+        shutil.copytree(truth.closed, tmp_path / str(number))
+        with closing(sqlite3.connect(tmp_path / str(number) / "log.db")) as db:
+            db.execute(f"UPDATE {change}")
+            db.commit()
+        assert outcome(tmp_path / str(number), truth) == "refused"
+    for number, change in enumerate(("chain = 6", "log_bytes = 'x'"), 10):
+        shutil.copytree(truth.closed, tmp_path / str(number))
+        with closing(sqlite3.connect(tmp_path / str(number) / "log.db")) as db:
+            db.execute(f"UPDATE entry SET {change}")
+            db.commit()
+        with pytest.raises(DamagedFile, match="lost commits; restore"):
+            open_store(tmp_path / str(number), truth.view_key)
+
+
 def test_a_commit_that_is_gone_is_noticed(truth: Truth, tmp_path: Path) -> None:
     shutil.copytree(truth.closed, tmp_path / "gone")
     with closing(sqlite3.connect(tmp_path / "gone" / "log.db")) as db:
