@@ -1,4 +1,4 @@
-"""Two linked sites in a process under the recorder; the disk of one is full for a while. Prints what happened, as JSON."""
+"""Two linked sites under the recorder; the disk of one is full for a while. Prints what happened, as JSON."""
 
 from __future__ import annotations
 
