@@ -43,6 +43,7 @@ _CORRUPT: Final = 11
 _NOT_A_DATABASE: Final = 26
 _FULL: Final = 13
 _INPUT_OUTPUT: Final = 10
+_PIECE_BYTES: Final = 1 << 20
 _NO_ROOM_FOR_SHARED_MEMORY: Final = _INPUT_OUTPUT | 19 << 8
 """The index beside a write-ahead log could not be enlarged."""
 _COMMON: Final[Mapping[str, str | int]] = {
@@ -80,19 +81,15 @@ def open_plain(folder: Path, spec: FileSpec) -> sqlite3.Connection:
     it, StorageFailure when the disk refuses.
     """
     path = folder / spec.name
+    settle(folder / f"{spec.name}-wal")
     _make_private(path)
-    db = prepared(_connected(lambda: sqlite3.connect(path, isolation_level=None), spec), spec)
-    try:
-        settle(db)
-    except DISK_ERRORS as error:
-        db.close()
-        raise _opening_failed(error, spec) from None
-    return db
+    return prepared(_connected(lambda: sqlite3.connect(path, isolation_level=None), spec), spec)
 
 
 def open_encrypted(folder: Path, spec: FileSpec, key: bytes) -> sqlite3.Connection:
     """The same for a SQLCipher file. A wrong key looks like a damaged file: DamagedFile."""
     path = folder / spec.name
+    settle(folder / f"{spec.name}-wal")
     _make_private(path)
     return prepared(_connected(lambda: connect_cipher(str(path), key), spec), spec)
 
@@ -214,15 +211,21 @@ def _make_private(path: Path) -> None:
         ) from None
 
 
-def settle(db: sqlite3.Connection) -> None:
-    """Write what lies in the write-ahead log into the database anew, synced, before anything is built on it.
+def settle(wal: Path) -> None:
+    """Write a write-ahead log that was left behind anew, synced, before anything is built on it.
 
     Whoever had the file open before may have died of a sync that failed. What that sync should have written is still
     read from memory, and no later sync writes it: without this, commits that are acknowledged from now on would follow
-    on some that a power cut takes. A program that reads the file may keep the log from being emptied; not from being
-    copied.
+    on some that a power cut takes. No other program writes here: the caller holds the folder's lock. Raises OSError.
     """
-    checkpoint(db)
+    if not wal.exists() or not wal.stat().st_size:
+        return
+    with wal.open("r+b") as file:
+        while piece := file.read(_PIECE_BYTES):
+            file.seek(-len(piece), os.SEEK_CUR)
+            file.write(piece)
+            file.flush()
+    sync_file(wal)
 
 
 def checkpoint(db: sqlite3.Connection) -> None:

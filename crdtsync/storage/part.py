@@ -43,7 +43,7 @@ class StorePart:
         """Called behind each transaction: looking at the size takes some microseconds. A checkpoint that fails is a
         failure of the disk like any other, although the transaction before it is whole and durable."""
         try:
-            size = os.stat(self.folder / f"{file.name}-wal").st_size
+            size = os.stat(f"{self.folder}{os.sep}{file.name}-wal").st_size
         except OSError:
             size = 0  # it is not there: nothing to copy
         if size >= self._wal_bytes(file):

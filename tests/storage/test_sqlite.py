@@ -330,19 +330,35 @@ def test_a_full_disk_does_not_cost_the_view(store: SqliteStore, tmp_path: Path) 
         assert again.counts() == {KIND: 1}
 
 
-def test_what_lies_in_a_write_ahead_log_is_written_anew_at_opening(store: SqliteStore, tmp_path: Path) -> None:
+def test_a_write_ahead_log_that_was_left_is_written_anew(
+    store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """L1: who wrote it may have died of a failed sync; then it is read, and not on the disk."""
     log = SampleLog("a")
     write_log(store, log, 3)
     store.put_keys([sample_key(1)])
-    died, bare = tmp_path / "died", tmp_path / "bare"
+    died = tmp_path / "died"
     shutil.copytree(tmp_path, died)
-    with closing(SqliteStore(died, VIEW_KEY)):
-        bare.mkdir()
-        for name in ("log.db", "keys.db"):
-            shutil.copy(died / name, bare)
-    with closing(SqliteStore(bare, VIEW_KEY)) as again:
+    left = {path: path.read_bytes() for path in died.glob("*.db-wal")}
+    synced: dict[Path, bytes] = {}
+    before = {path: path.stat().st_mtime_ns for path in left}
+
+    def syncs(path: Path) -> None:
+        synced[path] = path.read_bytes()
+        assert path.stat().st_mtime_ns > before[path], "it was written, not synced alone"
+
+    monkeypatch.setattr("crdtsync.storage.database.sync_file", syncs)
+    with closing(SqliteStore(died, VIEW_KEY)) as again:
         assert again.frontier() == {log.log: log.head} and again.keys([sample_key(1).id])
+    assert synced == left and len(left) == 3, "whole, before SQLite began anything new in it"
+
+    def refuses(path: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("crdtsync.storage.database.sync_file", refuses)
+    shutil.copytree(tmp_path, tmp_path / "other", ignore=shutil.ignore_patterns("died"))
+    with pytest.raises(StorageFailure, match="Input/output error"):
+        SqliteStore(tmp_path / "other", VIEW_KEY)
 
 
 def test_the_names_of_all_files_are_synced_at_every_opening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ A plant changes how the child opens its store, and where needed how the judge do
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,7 +110,7 @@ def _no_folder_sync() -> None:
 
 
 def _no_settling() -> None:
-    def believed(db: sqlite3.Connection) -> None: ...
+    def believed(wal: Path) -> None: ...
 
     vars(database)["settle"] = believed
 
