@@ -44,6 +44,8 @@ types: venv
 soak: venv
 	$(PY) -m pytest -q -m soak
 	$(PY) -m crdtsync.testing --seeds 1000 --json
+	$(PY) -m crdtsync.testing.power_cuts --images 20000 --json
+	$(PY) -m crdtsync.testing.io_faults
 
 bench: venv
 	$(PY) benchmarks/bench_replication.py

@@ -108,8 +108,8 @@ class RottenCommit(RefusedError):
 
     def __init__(self, arrival: int, log: bytes, sequence: int) -> None:
         super().__init__(
-            f"log.db: the commit at arrival {arrival} is not what was written; it is fetched again from another site, "
-            "as soon as one that has it is linked"
+            f"log.db: the commit at arrival {arrival} is not what was written; it is fetched again from another site: "
+            "let this one serve until one that has it is linked"
         )
         self.arrival = arrival
         self.log = log

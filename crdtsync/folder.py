@@ -33,6 +33,7 @@ from crdtsync.sealing.identity import Identity
 from crdtsync.sealing.keyfile import KeyFile, is_fast, open_keyfile, seal_keyfile
 from crdtsync.sealing.suite1 import Suite1
 from crdtsync.storage.continuity import Continuity
+from crdtsync.storage.database import sync_folder
 from crdtsync.storage.lock import FolderLock
 from crdtsync.storage.marker import Marker
 from crdtsync.storage.sqlite import SqliteStore
@@ -87,7 +88,11 @@ def make(
         if path.exists():
             path.rmdir()
         draft.rename(path)
-        _sync_folder(path.parent)
+        try:
+            sync_folder(path.parent)
+        except OSError:
+            discard(path)
+            raise
     except OSError as error:
         raise StorageFailure(f"cannot write {path}: {error.strerror}; check the disk and its rights") from error
     finally:
@@ -95,8 +100,16 @@ def make(
 
 
 def discard(path: Path) -> None:
-    """Remove a folder that was made a moment ago and that nobody has used."""
-    shutil.rmtree(path, ignore_errors=True)
+    """Remove a folder that was made a moment ago and that nobody has used.
+
+    First its name, on disk, then its files: a power cut in between leaves nothing that looks like a replica. Where the
+    disk refuses that, the files stay under another name.
+    """
+    doomed = path.with_name(f".{path.name}.{secrets.token_hex(4)}.old")
+    with suppress(OSError):
+        path.rename(doomed)
+        sync_folder(path.parent)
+        shutil.rmtree(doomed, ignore_errors=True)
 
 
 def _write_synced(path: Path, data: bytes) -> None:
@@ -105,16 +118,6 @@ def _write_synced(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    """Make a rename durable; systems that cannot sync a folder (Windows) do not need it."""
-    with suppress(OSError, AttributeError):
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def read_key_file(path: Path) -> bytes:

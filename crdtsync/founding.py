@@ -94,6 +94,8 @@ def stored_membership(unlocked: folder.Unlocked) -> Membership:
             membership.add(record)
     except PeerError as error:
         raise DamagedFile(f"the membership in {file} does not verify ({error}); restore it from a backup") from error
+    if unlocked.identity.public.replica not in membership.state().members:
+        raise DamagedFile(f"{file} is that of another replica; put back the one that belongs to this folder's key")
     return membership
 
 
@@ -150,7 +152,10 @@ async def invitations(site: Opened) -> list[Invitation]:
     data = await site.driver.thread.run(lambda host: host.store.meta(META_INVITATIONS))
     if data is None:
         return []
-    found = [Invitation.from_bytes(item) for item in unpack(data, bytes_max=4 * 1024 * 1024, what="invitations")]
+    try:
+        found = [Invitation.from_bytes(item) for item in unpack(data, bytes_max=4 * 1024 * 1024, what="invitations")]
+    except (PeerError, TypeError, ValueError):  # not what was written: who was invited asks for a new code
+        return []
     session, now = boot_session() or "", time.monotonic()
     return [i for i in found if i.session == session and i.expires > now]
 
@@ -211,4 +216,7 @@ def _checked(practice: PracticeId, records: list[bytes]) -> Membership:
 
 def hint_addresses(data: bytes | None) -> list[str]:
     """Where a site was invited from: kept, since its address need not be published."""
-    return [] if data is None else [str(item) for item in unpack(data, bytes_max=64 * 1024, what="hints")]
+    try:
+        return [] if data is None else [str(item) for item in unpack(data, bytes_max=64 * 1024, what="hints")]
+    except PeerError:  # not what was written: the members' published addresses remain
+        return []

@@ -57,11 +57,11 @@ class Host:
         """Continue the last log if this is provably its only continuation, else open a fresh boot (L4)."""
         text = self.store.meta(_META_LOG)
         nonce = self.store.meta(_META_NONCE)
-        if text is not None and nonce is not None:
-            log = log_from_text(text.decode())
+        log = None if text is None else _log_in(text)
+        if log is not None and nonce is not None:
             head = self.store.frontier().get(log)
             sequence = 0 if head is None else head.sequence
-            if log not in self.engine.frozen and self._continuity.proves(text.decode(), nonce, sequence):
+            if log not in self.engine.frozen and self._continuity.proves(log_text(log), nonce, sequence):
                 self.engine.continue_log(log)
                 self._renew(log)
                 return True
@@ -165,3 +165,11 @@ class Host:
                     if self.keyring.has(epoch.id) and not self.keyring.has(parent):
                         self.keyring.learn_wrapped(parent, wrapped, epoch.id)
                         found = True
+
+
+def _log_in(text: bytes) -> LogId | None:
+    """The log that is named; None where the disk has rotted, which proves nothing."""
+    try:
+        return log_from_text(text.decode())
+    except ValueError:
+        return None

@@ -57,6 +57,23 @@ def test_a_failure_on_the_way_leaves_nothing(
         assert "No space left" in str(raised.value)
 
 
+def test_a_folder_whose_name_is_not_on_disk_was_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """L1: a power cut would take a practice that somebody was told is founded."""
+    synced: list[list[str]] = []
+
+    def refuses(parent: Path) -> None:
+        synced.append(os.listdir(parent))
+        if len(synced) == 1:
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(folder, "sync_folder", refuses)
+    with pytest.raises(StorageFailure, match=r"cannot write .*jena: Input/output error"):
+        make(tmp_path / "jena")
+    assert os.listdir(tmp_path) == []
+    [made], [doomed] = synced
+    assert made == "jena" and doomed.startswith(".jena."), "first the name goes, then the files"
+
+
 def test_places_that_are_taken_or_missing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x", encoding="utf-8")
     (tmp_path / "full").mkdir()

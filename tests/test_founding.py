@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import AsyncIterator
@@ -18,7 +19,7 @@ from crdtsync.replication.codec import pack
 from crdtsync.sealing.code import parse_code
 from crdtsync.sealing.recovery import parse_sheet, recovery_identity
 
-from .sites import PASSPHRASE, create, join, opened
+from .sites import PASSPHRASE, at_host, create, join, opened
 
 pytestmark = pytest.mark.anyio
 
@@ -143,3 +144,26 @@ async def test_a_site_keeps_where_it_was_invited_from(jena: Site, tmp_path: Path
 def test_a_membership_of_another_practice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvitationRefused, match="does not verify"):
         founding._checked(PracticeId(bytes(16)), [b"no record"])
+
+
+async def test_the_log_of_another_practice_is_not_ours(tmp_path: Path) -> None:
+    """Whoever put it there mixed up two folders: nothing would be ours in it, and nothing could be written."""
+    for name in ("jena", "weimar"):
+        async with create(tmp_path / name, name):
+            pass
+    shutil.copy(tmp_path / "weimar" / "log.db", tmp_path / "jena" / "log.db")
+    with pytest.raises(DamagedFile, match="that of another replica; put back"):
+        async with opened(tmp_path / "jena"):
+            pass
+
+
+async def test_small_values_that_rotted_keep_nobody_out(tmp_path: Path) -> None:
+    """Invitations and hints are a convenience: codes are asked for anew, addresses are published."""
+    async with create(tmp_path / "jena") as site:
+        rot = {founding.META_INVITATIONS: b"\x93\x01", founding.META_HINTS: b"\xff"}
+        await at_host(site, lambda host: host.store.set_meta(rot))
+    async with opened(tmp_path / "jena") as site:
+        assert await founding.invitations(site) == []
+        await at_host(site, lambda host: host.store.set_meta({founding.META_INVITATIONS: pack([b"\x91\x01"])}))
+        assert await founding.invitations(site) == []
+    assert hint_addresses(b"\xff") == []

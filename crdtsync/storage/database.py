@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import resources
@@ -19,6 +20,9 @@ from typing import Any, Final, cast
 import sqlcipher3
 
 from crdtsync.errors import DamagedFile, RefusedError, StorageFailure, UsageError
+
+if sys.platform == "darwin":
+    import fcntl
 
 APPLICATION_ID: Final = 0x63726474
 """`crdt`: tells our files from those of other programs."""
@@ -38,24 +42,35 @@ VIEW_KEY_BYTES: Final = 32
 _CORRUPT: Final = 11
 _NOT_A_DATABASE: Final = 26
 _FULL: Final = 13
-_SHM_SIZE: Final = 10 | 19 << 8
-"""SQLITE_IOERR_SHMSIZE: no room for the file through which readers and the writer share the WAL's index."""
-_COMMON: Final[Mapping[str, str | int]] = {"journal_mode": "wal", "temp_store": 2, "fullfsync": 1, "mmap_size": 0}
+_INPUT_OUTPUT: Final = 10
+_PIECE_BYTES: Final = 1 << 20
+_NO_ROOM_FOR_SHARED_MEMORY: Final = _INPUT_OUTPUT | 19 << 8
+"""The index beside a write-ahead log could not be enlarged."""
+_COMMON: Final[Mapping[str, str | int]] = {
+    "journal_mode": "wal", "temp_store": 2, "fullfsync": 1, "mmap_size": 0,
+    # Checkpoints are made by `checkpoint`: those that SQLite makes by itself keep to themselves when a sync fails, and
+    # try it again with the next. A log that begins anew is cut, so that its size tells how much there is to copy.
+    "wal_autocheckpoint": 0, "journal_size_limit": 0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class FileSpec:
-    """One database file of a replica: its name, schema, and modes beyond the common ones (pragma to expected value)."""
+    """One database file of a replica: its name, schema, and modes beyond the common ones (pragma to expected value).
+
+    `wal_bytes` is the size of its write-ahead log from which on it is copied into the database.
+    """
 
     name: str
     schema: str
     modes: Mapping[str, str | int]
+    wal_bytes: int
 
 
-LOG_FILE: Final = FileSpec("log.db", "log", {"synchronous": 2, "secure_delete": 0, "wal_autocheckpoint": 4000})
-KEYS_FILE: Final = FileSpec("keys.db", "keys", {"synchronous": 2, "secure_delete": 1})
+LOG_FILE: Final = FileSpec("log.db", "log", {"synchronous": 2, "secure_delete": 0}, 16 * 2**20)
+KEYS_FILE: Final = FileSpec("keys.db", "keys", {"synchronous": 2, "secure_delete": 1}, 4 * 2**20)
 VIEW_FILE: Final = FileSpec(
-    "view.db", "view", {"synchronous": 1, "secure_delete": 0, "wal_autocheckpoint": 10_000, "cache_size": -32_000}
+    "view.db", "view", {"synchronous": 1, "secure_delete": 0, "cache_size": -32_000}, 40 * 2**20
 )
 
 
@@ -66,15 +81,24 @@ def open_plain(folder: Path, spec: FileSpec) -> sqlite3.Connection:
     it, StorageFailure when the disk refuses.
     """
     path = folder / spec.name
+    settle(folder / f"{spec.name}-wal")
     _make_private(path)
-    return prepared(sqlite3.connect(path, isolation_level=None), spec)
+    return prepared(_connected(lambda: sqlite3.connect(path, isolation_level=None), spec), spec)
 
 
 def open_encrypted(folder: Path, spec: FileSpec, key: bytes) -> sqlite3.Connection:
     """The same for a SQLCipher file. A wrong key looks like a damaged file: DamagedFile."""
     path = folder / spec.name
+    settle(folder / f"{spec.name}-wal")
     _make_private(path)
-    return prepared(connect_cipher(str(path), key), spec)
+    return prepared(_connected(lambda: connect_cipher(str(path), key), spec), spec)
+
+
+def _connected(connect: Callable[[], sqlite3.Connection], spec: FileSpec) -> sqlite3.Connection:
+    try:
+        return connect()
+    except DISK_ERRORS as error:
+        raise _opening_failed(error, spec) from None
 
 
 def connect_cipher(target: str, key: bytes, *, uri: bool = False, check_same_thread: bool = True) -> sqlite3.Connection:
@@ -114,7 +138,7 @@ def _opening_failed(error: Exception, spec: FileSpec) -> Exception:
             f"{spec.name} is damaged, or not a file of this program ({reason_of(error)}); "
             "restore the folder from a backup, or join again as a new site"
         )
-    return StorageFailure(f"{spec.name}: {reason_of(error)}; {remedy_for(error)}")
+    return StorageFailure(f"{spec.name}: {reason_of(error)}; {advice_on(error, spec)}")
 
 
 def _migrate(db: sqlite3.Connection, spec: FileSpec) -> None:
@@ -156,12 +180,20 @@ def is_damage(error: Exception) -> bool:
 def is_disk_full(error: Exception) -> bool:
     """Whether there was no room left."""
     code = getattr(error, "sqlite_errorcode", 0)
-    return code & 0xFF == _FULL or code == _SHM_SIZE
+    return code & 0xFF == _FULL or code == _NO_ROOM_FOR_SHARED_MEMORY
 
 
-def remedy_for(error: Exception) -> str:
-    """What to do about a disk that refuses."""
-    return f"{'make room on' if is_disk_full(error) else 'mend'} the disk and open the replica again"
+def advice_on(error: Exception, spec: FileSpec) -> str:
+    """What to do about an error of a driver."""
+    if is_damage(error) and spec is VIEW_FILE:
+        return "it is damaged: open the replica again, and it is derived anew"
+    if is_damage(error):
+        return "it is damaged: restore the folder from a backup, or join again as a new site"
+    if is_disk_full(error):
+        return "the disk is full: free some space and open the replica again"
+    if getattr(error, "sqlite_errorcode", 0) == _INPUT_OUTPUT:  # all that sqlcipher3 says, whatever it was
+        return "mend the disk, or free some space if it is full, and open the replica again"
+    return "mend the disk and open the replica again"
 
 
 def reason_of(error: Exception) -> str:
@@ -179,6 +211,28 @@ def _make_private(path: Path) -> None:
         ) from None
 
 
+def settle(wal: Path) -> None:
+    """Write a write-ahead log that was left behind anew, synced, before anything is built on it.
+
+    Whoever had the file open before may have died of a sync that failed. What that sync should have written is still
+    read from memory, and no later sync writes it: without this, commits that are acknowledged from now on would follow
+    on some that a power cut takes. No other program writes here: the caller holds the folder's lock. Raises OSError.
+    """
+    if not wal.exists() or not wal.stat().st_size:
+        return
+    with wal.open("r+b") as file:
+        while piece := file.read(_PIECE_BYTES):
+            file.seek(-len(piece), os.SEEK_CUR)
+            file.write(piece)
+            file.flush()
+    sync_file(wal)
+
+
+def checkpoint(db: sqlite3.Connection) -> None:
+    """Copy what no reader holds of the write-ahead log into the database, both synced. Raises what the driver says."""
+    db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names of newly made files durable. Windows has no such call, and needs none."""
     if os.name == "nt":
@@ -186,6 +240,18 @@ def sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_file(path: Path) -> None:
+    """Make what was written to a file, or cut off it, durable."""
+    handle = os.open(path, os.O_RDWR)
+    try:
+        if sys.platform == "darwin":
+            fcntl.fcntl(handle, fcntl.F_FULLFSYNC)
+        else:
+            os.fsync(handle)
     finally:
         os.close(handle)
 

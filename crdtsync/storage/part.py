@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from crdtsync.errors import StorageFailure, UsageError
-from crdtsync.storage.database import CALL_ERRORS, DISK_ERRORS, FileSpec, reason_of, remedy_for
+from crdtsync.storage.database import CALL_ERRORS, DISK_ERRORS, FileSpec, advice_on, checkpoint, reason_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -17,6 +20,7 @@ class StorePart:
     """State and manner of failing that all parts have. After a failure every call raises the same StorageFailure:
     a failed sync must not be tried again, because the kernel may then report pages as clean that are lost."""
 
+    folder: Path
     _failure = ""
     _closed = False
 
@@ -28,8 +32,22 @@ class StorePart:
 
     def _failed(self, error: Exception, file: FileSpec) -> StorageFailure:
         """Remember that the disk failed, and give the exception to raise."""
-        self._failure = f"{file.name}: {reason_of(error)}; {remedy_for(error)}"
+        self._failure = f"{file.name}: {reason_of(error)}; {advice_on(error, file)}"
         return StorageFailure(self._failure)
+
+    def _wal_bytes(self, file: FileSpec) -> int:
+        """From which size on a write-ahead log is copied into its database."""
+        return file.wal_bytes
+
+    def _copy_when_due(self, file: FileSpec, db: sqlite3.Connection) -> None:
+        """Called behind each transaction: looking at the size takes some microseconds. A checkpoint that fails is a
+        failure of the disk like any other, although the transaction before it is whole and durable."""
+        try:
+            size = os.stat(f"{self.folder}{os.sep}{file.name}-wal").st_size
+        except OSError:
+            size = 0  # it is not there: nothing to copy
+        if size >= self._wal_bytes(file):
+            checkpoint(db)
 
 
 S = TypeVar("S", bound=StorePart)

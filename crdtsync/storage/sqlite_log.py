@@ -10,28 +10,34 @@ from pathlib import Path
 from typing import Any, Final
 
 from crdtsync import limits
-from crdtsync.errors import BadSignature, CrdtSyncError, DamagedFile, RottenCommit, UsageError
+from crdtsync.errors import BadSignature, CrdtSyncError, DamagedFile, RottenCommit, StorageFailure, UsageError
 from crdtsync.ids import Head, LogId, MemberHash
 from crdtsync.replication.codec import pack, unpack
-from crdtsync.replication.commit import Commit, decode_header, header_hash
+from crdtsync.replication.commit import Commit, commit_from_items
 from crdtsync.replication.stored import EMPTY_LOG, LogHead, StoredCommit, next_head
 from crdtsync.storage.checks import NOTHING_YET, check_sound, heads_after, until_rotten, within
 from crdtsync.storage.database import LOG_FILE, open_plain, rows, transaction
 from crdtsync.storage.part import StorePart, guarded
 
 _COLUMNS: Final = (
-    "entry.arrival, entry.log, entry.sequence, entry.arrived_ms, entry.checked, entry.header, entry.parts, "
-    "entry.signature, entry.chain, (SELECT chain FROM entry AS before WHERE before.arrival = entry.arrival - 1)"
+    "entry.arrival, log, sequence, arrived_ms, checked, header, parts, signature, chain, "
+    "(SELECT chain FROM entry AS earlier WHERE earlier.arrival = entry.arrival - 1)"
 )
 _INSERT: Final = (
     "INSERT INTO entry (arrival, log, sequence, log_bytes, arrived_ms, checked, chain, header, parts, signature) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+_LOST: Final = "log.db has lost commits; restore the folder from a backup, or join again as a new site"
 _PARTS_BYTES_MAX: Final = limits.commit_bytes_max + 8 * limits.parts_per_commit_max
 
 
 class SqliteLog(StorePart):
-    """The log of a `SqliteStore`. Heads of all logs are kept in memory: some hundred bytes per replica and boot."""
+    """The log of a `SqliteStore`. Heads of all logs are kept in memory: some hundred bytes per replica and boot.
+
+    A disk that rots is noticed at reading: each commit is compared with the running hash on both sides of it, its parts
+    with what its header says of them, and its place with the one that was asked for. Raises StorageFailure then, for
+    that commit alone. Signatures are left to those who have the keys.
+    """
 
     _log_db: sqlite3.Connection
 
@@ -46,6 +52,8 @@ class SqliteLog(StorePart):
         db = self._log_db
         last = db.execute("SELECT arrival, chain FROM entry ORDER BY arrival DESC LIMIT 1").fetchone()
         self._log_head = LogHead(*last) if last else EMPTY_LOG
+        if type(self._log_head.chain) is not bytes:
+            raise DamagedFile(_LOST)
         self._log_numbers: dict[LogId, int] = {}
         self._log_heads: dict[LogId, Head] = {}
         self._log_bytes: dict[LogId, int] = {}
@@ -54,9 +62,9 @@ class SqliteLog(StorePart):
             newest = f"SELECT log_bytes, {_COLUMNS} FROM entry WHERE log = ? ORDER BY sequence DESC LIMIT 1"
             row = db.execute(newest, (number,)).fetchone()
             if row is None:  # a log is entered together with its first commit
-                raise DamagedFile(
-                    "log.db has lost commits; restore the folder from a backup, or join again as a new site"
-                )
+                raise DamagedFile(_LOST)
+            if type(row[0]) is not int:
+                raise DamagedFile(_LOST)
             self._log_numbers[log] = number
             try:
                 self._log_heads[log] = self._decoded(*row[1:]).commit.head
@@ -73,6 +81,8 @@ class SqliteLog(StorePart):
     def meta(self, name: str) -> bytes | None:
         """A small value, or None."""
         row = self._log_db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        if row and type(row[0]) is not bytes:
+            raise _rotten("a small value is")
         return row[0] if row else None
 
     @guarded(LOG_FILE)
@@ -83,17 +93,22 @@ class SqliteLog(StorePart):
         with transaction(self._log_db) as db:
             db.executemany("DELETE FROM meta WHERE name = ?", removed)
             db.executemany("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", written)
+        self._copy_when_due(LOG_FILE, self._log_db)
 
     @guarded(LOG_FILE)
     def add_members(self, records: Sequence[tuple[MemberHash, bytes]]) -> None:
         """Keep membership records in the order given; ones already kept are skipped."""
         with transaction(self._log_db) as db:
             db.executemany("INSERT OR IGNORE INTO member (hash, record) VALUES (?, ?)", records)
+        self._copy_when_due(LOG_FILE, self._log_db)
 
     @guarded(LOG_FILE)
     def members(self) -> list[bytes]:
         """All membership records, in the order in which they were added."""
-        return [row[0] for row in rows(self._log_db, "SELECT record FROM member ORDER BY number")]
+        found = [row[0] for row in rows(self._log_db, "SELECT record FROM member ORDER BY number")]
+        if not all(type(record) is bytes for record in found):
+            raise _rotten("a membership record is")
+        return found
 
     # -- the log -------------------------------------------------------------------------------------------------------
 
@@ -121,6 +136,7 @@ class SqliteLog(StorePart):
         self._log_numbers.update(new_logs)
         self._log_heads.update(heads)
         self._log_bytes.update(sizes)
+        self._copy_when_due(LOG_FILE, self._log_db)
         return head
 
     def _last(self, log: LogId) -> Head:
@@ -143,7 +159,11 @@ class SqliteLog(StorePart):
     def arrivals(self, after: int, commits_max: int, bytes_max: int) -> list[StoredCommit]:
         """Commits in order of arrival, beginning behind `after`."""
         sql = f"SELECT {_COLUMNS} FROM entry WHERE arrival > ? ORDER BY arrival LIMIT ?"
-        return self._take(self._log_db.execute(sql, (after, max(commits_max, 1))), bytes_max)
+        found = self._take(self._log_db.execute(sql, (after, max(commits_max, 1))), bytes_max)
+        whole = all(stored.arrival == number for number, stored in enumerate(found, max(after, 0) + 1))
+        if not whole or (not found and after < self._log_head.arrival):
+            raise _rotten(f"the commits behind arrival {after} are")
+        return found
 
     @guarded(LOG_FILE)
     def feeds(self, cursors: Mapping[LogId, int], commits_max: int, bytes_max: int) -> list[StoredCommit]:
@@ -155,7 +175,7 @@ class SqliteLog(StorePart):
             return []
         if len(active) == 1:
             sql = f"SELECT {_COLUMNS} FROM entry WHERE log = ? AND sequence >= ? ORDER BY sequence LIMIT ?"
-            return self._take(db.execute(sql, (*active[0], limit)), bytes_max)
+            return self._gapless(cursors, self._take(db.execute(sql, (*active[0], limit)), bytes_max))
         # Within one log sequences arrive in order, so the index alone gives each log's arrivals, sorted.
         sql = "SELECT arrival FROM entry WHERE log = ? AND sequence >= ? ORDER BY sequence LIMIT ?"
         runs = [db.execute(sql, (*one, limit)) for one in active]
@@ -163,7 +183,20 @@ class SqliteLog(StorePart):
         sql = (
             f"SELECT {_COLUMNS} FROM json_each(?) AS place JOIN entry ON entry.arrival = place.value ORDER BY place.id"
         )
-        return self._take(db.execute(sql, (json.dumps(places),)), bytes_max)
+        return self._gapless(cursors, self._take(db.execute(sql, (json.dumps(places),)), bytes_max))
+
+    def _gapless(self, cursors: Mapping[LogId, int], found: list[StoredCommit]) -> list[StoredCommit]:
+        """What a feed was asked for, or StorageFailure."""
+        due: dict[LogId, int] = {}
+        for stored in found:
+            header = stored.commit.header
+            expected = due.get(header.log) or max(cursors[header.log], 1)
+            if header.sequence != expected:
+                raise _rotten(f"commit {expected} of a log is")
+            due[header.log] = expected + 1
+        if not found:
+            raise _rotten("commits of a log are")
+        return found
 
     @guarded(LOG_FILE)
     def commit(self, log: LogId, sequence: int) -> StoredCommit | None:
@@ -172,6 +205,8 @@ class SqliteLog(StorePart):
             return None
         sql = f"SELECT {_COLUMNS} FROM entry WHERE log = ? AND sequence = ?"
         found = self._take(self._log_db.execute(sql, (self._log_numbers[log], sequence)), 0)
+        if not found and 1 <= sequence <= self._last(log).sequence:
+            raise _rotten(f"commit {sequence} of a log is")
         return found[0] if found else None
 
     @guarded(LOG_FILE)
@@ -244,14 +279,29 @@ class SqliteLog(StorePart):
         before: bytes | None,
     ) -> StoredCommit:
         try:
-            sealed = tuple(unpack(parts, bytes_max=_PARTS_BYTES_MAX, what="stored parts"))
-            commit = Commit(decode_header(header), header, sealed, signature, header_hash(header))
+            sealed = unpack(parts, bytes_max=_PARTS_BYTES_MAX, what="stored parts")
+            commit = commit_from_items([header, sealed, signature])
             check_sound(_before(arrival, before), commit, chain)
-        except (CrdtSyncError, TypeError):
+            place = (self._log_numbers.get(commit.header.log), commit.header.sequence)
+            whole = place == (number, sequence) and type(arrived_ms) is int
+        except (CrdtSyncError, TypeError, ValueError):
+            whole = False
+        if not whole:
             log = next((log for log, known in self._log_numbers.items() if known == number), LogId(b""))
-            raise RottenCommit(arrival, log, sequence) from None
+            raise RottenCommit(arrival, log, sequence if type(sequence) is int else 0)
         return StoredCommit(arrival, arrived_ms, commit, bool(checked))
 
 
 def _before(arrival: int, chain: bytes | None) -> LogHead:
-    return LogHead(arrival - 1, chain) if chain is not None else EMPTY_LOG
+    """The head of the log before an arrival. Raises BadSignature when that commit is not here."""
+    if arrival == 1:
+        return EMPTY_LOG
+    if chain is None:
+        raise BadSignature("the commit before it is not here")
+    return LogHead(arrival - 1, chain)
+
+
+def _rotten(what: str) -> StorageFailure:
+    return StorageFailure(
+        f"log.db: {what} not what was written; restore the folder from a backup, or join again as a new site"
+    )

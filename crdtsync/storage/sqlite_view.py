@@ -231,6 +231,7 @@ class SqliteView(SqliteLog):
         db.execute("COMMIT")
         self._in_view = False
         self._view_state = state
+        self._copy_when_due(VIEW_FILE, db)
 
     @guarded(VIEW_FILE)
     def abort_view(self) -> None:

@@ -361,6 +361,105 @@ def test_a_full_disk_does_not_cost_the_view(store: SqliteStore, tmp_path: Path) 
         assert again.counts() == {KIND: 1}
 
 
+def test_a_write_ahead_log_that_was_left_is_written_anew(
+    store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """L1: who wrote it may have died of a failed sync; then it is read, and not on the disk."""
+    log = SampleLog("a")
+    write_log(store, log, 3)
+    store.put_keys([sample_key(1)])
+    died = tmp_path / "died"
+    shutil.copytree(tmp_path, died)
+    left = {path: path.read_bytes() for path in died.glob("*.db-wal")}
+    synced: dict[Path, bytes] = {}
+    before = {path: path.stat().st_mtime_ns for path in left}
+
+    def syncs(path: Path) -> None:
+        synced[path] = path.read_bytes()
+        assert path.stat().st_mtime_ns > before[path], "it was written, not synced alone"
+
+    monkeypatch.setattr("crdtsync.storage.database.sync_file", syncs)
+    with closing(SqliteStore(died, VIEW_KEY)) as again:
+        assert again.frontier() == {log.log: log.head} and again.keys([sample_key(1).id])
+    assert synced == left and len(left) == 3, "whole, before SQLite began anything new in it"
+
+    def refuses(path: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("crdtsync.storage.database.sync_file", refuses)
+    shutil.copytree(tmp_path, tmp_path / "other", ignore=shutil.ignore_patterns("died"))
+    with pytest.raises(StorageFailure, match="Input/output error"):
+        SqliteStore(tmp_path / "other", VIEW_KEY)
+
+
+def test_the_names_of_all_files_are_synced_at_every_opening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite syncs the folder for its write-ahead logs, and says nothing when that fails."""
+    seen: list[set[str]] = []
+    monkeypatch.setattr("crdtsync.storage.sqlite.sync_folder", lambda path: seen.append(set(os.listdir(path))))
+    for _ in range(2):
+        SqliteStore(tmp_path, VIEW_KEY).close()
+    logs = {"log.db-wal", "keys.db-wal", "view.db-wal"}
+    assert len(seen) == 2 and all(logs <= names for names in seen)
+
+    def refuses(path: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("crdtsync.storage.sqlite.sync_folder", refuses)
+    with pytest.raises(StorageFailure, match="Input/output error"):
+        SqliteStore(tmp_path, VIEW_KEY)
+
+
+def test_write_ahead_logs_are_copied_when_they_are_large(
+    store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SqliteStore, "_wal_bytes", lambda self, file: 40_000)
+    log = SampleLog("a")
+    for number in range(60):
+        write_log(store, log, 5)
+        store.put_keys([sample_key(number)])
+        write_records(store, [sample_change(number)])
+        for name in ("log.db", "keys.db", "view.db"):
+            assert (tmp_path / f"{name}-wal").stat().st_size < 40_000 + 40 * 4096, "it is cut when it begins anew"
+    assert all((tmp_path / name).stat().st_size > 20_000 for name in ("log.db", "keys.db", "view.db"))
+
+
+@pytest.mark.parametrize("work", ["log", "keys", "view"])
+def test_a_checkpoint_that_fails_stops_the_store(
+    work: str, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoints that SQLite makes by itself fail in silence, and sync again behind the next transaction."""
+
+    def refuses(db: sqlite3.Connection) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    log = SampleLog("a")
+    write_log(store, log, 1)
+    monkeypatch.setattr(SqliteStore, "_wal_bytes", lambda self, file: 0)
+    monkeypatch.setattr("crdtsync.storage.part.checkpoint", refuses)
+    works: dict[str, Callable[[], object]] = {
+        "log": lambda: write_log(store, log, 1),
+        "keys": lambda: store.put_keys([sample_key(1)]),
+        "view": lambda: write_records(store, [sample_change(1)]),
+    }
+    with pytest.raises(StorageFailure, match=rf"{work}\.db: disk I/O error"):
+        works[work]()
+    with pytest.raises(StorageFailure, match=rf"{work}\.db: disk I/O error"):
+        store.log_head()
+
+
+@pytest.mark.parametrize("driver", ["sqlite3.connect", "sqlcipher3.connect"])
+def test_a_file_that_cannot_be_opened_is_a_failure_of_the_disk(
+    driver: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*args: object, **kwargs: object) -> sqlite3.Connection:
+        raise sqlite3.OperationalError("unable to open database file")
+
+    SqliteStore(tmp_path, VIEW_KEY).close()
+    monkeypatch.setattr(driver, refuses)
+    with pytest.raises(StorageFailure, match="unable to open database file; mend the disk"):
+        SqliteStore(tmp_path, VIEW_KEY)
+
+
 def test_a_value_that_no_column_holds_is_the_callers_fault(store: SqliteStore) -> None:
     write_log(store, SampleLog("a"), 1)
     for value in ([CANARY], 2**64):
@@ -420,6 +519,25 @@ def test_erased_keys_leave_no_byte(store: SqliteStore, tmp_path: Path) -> None:
         assert sum(key.wrapped in data for key in gone) == 0, f"{path.name} still holds erased keys"
     assert all(key.wrapped in (tmp_path / "keys.db").read_bytes() for key in alive)
     assert len(store.keys(key.id for key in alive + gone)) == len(alive)
+
+
+def test_erasing_syncs_the_emptied_write_ahead_log(
+    store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite cuts it without a sync: after a power cut the erased keys would be in it again."""
+    synced: list[int] = []
+    monkeypatch.setattr("crdtsync.storage.sqlite_keys.sync_file", lambda path: synced.append(path.stat().st_size))
+    store.put_keys([sample_key(1)])
+    assert (tmp_path / "keys.db-wal").stat().st_size and not synced
+    store.erase_keys([sample_key(1).id])
+    assert synced == [0]
+
+    def refuses(path: Path) -> None:
+        raise OSError(5, "input or output error")
+
+    monkeypatch.setattr("crdtsync.storage.sqlite_keys.sync_file", refuses)
+    with pytest.raises(StorageFailure, match=r"keys\.db: erased keys may still be in it"):
+        store.erase_keys([sample_key(1).id])
 
 
 def test_erasing_says_when_somebody_still_reads_the_old_keys(store: SqliteStore, tmp_path: Path) -> None:
