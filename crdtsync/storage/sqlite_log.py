@@ -16,7 +16,7 @@ from crdtsync.replication.codec import pack, unpack
 from crdtsync.replication.commit import Commit, decode_header, header_hash
 from crdtsync.replication.stored import EMPTY_LOG, LogHead, StoredCommit, next_head
 from crdtsync.storage.checks import NOTHING_YET, heads_after, within
-from crdtsync.storage.database import LOG_FILE, open_plain, rows, transaction
+from crdtsync.storage.database import DISK_ERRORS, LOG_FILE, open_plain, rows, transaction
 from crdtsync.storage.part import StorePart, guarded
 
 _COLUMNS: Final = "arrival, arrived_ms, checked, header, parts, signature"
@@ -36,7 +36,7 @@ class SqliteLog(StorePart):
         self._log_db = open_plain(folder, LOG_FILE)
         try:
             self._load_heads()
-        except sqlite3.Error as error:
+        except DISK_ERRORS as error:
             raise self._failed(error, LOG_FILE) from None
 
     def _load_heads(self) -> None:
