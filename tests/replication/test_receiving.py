@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crdtsync import limits
-from crdtsync.ids import PracticeId
+from crdtsync.ids import MemberHash, PracticeId
 from crdtsync.replication import membership, messages
 from crdtsync.replication.commit import Commit
 from crdtsync.replication.effects import Store
@@ -128,6 +128,30 @@ def test_a_commit_that_is_not_chained_and_not_signed() -> None:
     assert b.core.frozen == {}, "nobody's log is frozen by what anybody may make up"
 
 
+def test_commits_that_wait_for_membership_are_bounded_with_their_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """L7: a message may hold thousands of keys beside one small commit."""
+    monkeypatch.setattr(limits, "inbox_bytes_max", 10_000)
+    a, b = sites("a", "b")
+    unknown = a.author.commit(members=[MemberHash(bytes(32))])
+    offered(b, a.author)
+    keys = [data_key(str(number)) for number in range(50)]
+    b.hear(1, commits(unknown, keys=keys))
+    assert b.core.peers[1].waiting > limits.inbox_bytes_max
+    assert refused(b, unknown).startswith("NotAMember: commits name membership records that never came")
+
+
+def test_logs_that_commits_name_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """L7: a commit behind a gap is not verified, and yet its log is noted as one that the peer has."""
+    monkeypatch.setattr(limits, "frontier_entries_max", 5)
+    a, b = sites("a", "b")
+    offered(b, a.author)
+    many = []
+    for boot in range(2, 9):
+        author = Author("a", a.book.practice, a.book.heads, boot=boot)
+        many.append(author.run(2)[1])
+    assert refused(b, *many).startswith("TooLarge: the peer sends commits of more logs")
+
+
 def test_a_log_of_nobody() -> None:
     a, b = sites("a", "b")
     nobody = Author("x", a.book.practice, a.book.heads)
@@ -176,6 +200,18 @@ def test_a_frontier_with_another_hash() -> None:
     b.hear(1, messages.Have(((one.log, other.head),), False))
     assert list(b.core.frozen) == [one.log]
     assert b.alarms() == ["fork"]
+
+
+@pytest.mark.parametrize("at", [1, 2], ids=["in the place of the last one", "behind another last one"])
+def test_a_made_up_commit_in_front_of_a_signed_one_freezes_nothing(at: int) -> None:
+    """Only what is signed, or chained to what is, proves a fork: else any member could freeze any log (L6)."""
+    b, one, other = fork()
+    b.hear(1, commits(one.commits[1]))
+    made_up = Author("a", b.book.practice, b.book.heads, commits=other.commits[:at])
+    made_up.commit(size=50, forged=True)
+    reason = refused(b, made_up.commits[-1], one.commit())
+    assert reason.startswith("BadSignature: a commit does not continue its log")
+    assert b.core.frozen == {}
 
 
 def test_the_other_logs_flow_on() -> None:
