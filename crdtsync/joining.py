@@ -85,7 +85,7 @@ class Invitation:
             check_text(items[2], limits.name_characters_max, "invitation role"),
             items[3],
             items[4],
-            check_int(items[5], -(2**63), 2**63, "invitation time") / 1000,
+            check_int(items[5], 0, 2**53, "invitation time") / 1000,
             check_text(items[6], limits.name_characters_max, "invitation session"),
             check_int(items[7], 0, limits.invitation_failures_max, "invitation failures"),
         )
