@@ -16,7 +16,7 @@ message_depth_max: Final = 8
 message_items_max: Final = 65_536
 """Items in one msgpack array."""
 message_items_total_max: Final = 131_072
-"""Items in all arrays of a message, header or part together, and the arrays themselves: honest ones stay below 90,000."""
+"""Items in all arrays of one message, header or part, and the arrays themselves: honest ones stay below 110,000."""
 in_flight_bytes_max: Final = 8 * 1024 * 1024
 """Credit that a receiver gives one peer: sent and not yet stored."""
 frontier_entries_per_message_max: Final = 500
