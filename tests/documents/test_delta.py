@@ -99,6 +99,7 @@ def test_size_is_bounded() -> None:
         (bytes([1, 255, 255, 255, 255, 15, 7, 0, 0]), "nothing|middle"),
         (bytes([0, 1, 7, 1, 3, 0]), "nothing"),
         (bytes([0, 1, 7, 1]) + bytes([0xFF] * 7 + [0x7F]) + bytes([1]), "clocks"),
+        (bytes([0, 1, 9, 1]) + bytes([0xFF] * 7 + [0x7F]) + bytes([1]), "clocks"),
         (bytes([0, 255, 255, 255, 255, 15]), "middle"),
         (bytes([0x80] * 20), "several"),
         (bytes([0] + [0x80] * 20), "does not end"),

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from crdtsync import limits
 from crdtsync.errors import BadSignature, Malformed, PeerError, TooLarge
-from crdtsync.ids import CommitHash, DataKeyId, Head, LogId, MemberHash, PracticeId, ReplicaId
+from crdtsync.ids import CommitHash, DataKeyId, EpochId, Head, LogId, MemberHash, PracticeId, ReplicaId
 from crdtsync.replication import messages as m
 from crdtsync.replication.codec import pack
+from crdtsync.replication.stored import key_from_items, key_items, key_object
 from tests.replication.cores import Author, data_key
 
 AUTHOR = Author("a", PracticeId(bytes(16)), ())
@@ -172,3 +173,17 @@ def test_the_digest_of_members_does_not_depend_on_their_order() -> None:
 
 def test_the_size_of_commits() -> None:
     assert m.Commits(0, (), COMMITS).size == sum(commit.size for commit in COMMITS)
+
+
+def test_a_message_holds_no_more_commits_than_allowed() -> None:
+    """The count is looked at before the first of them."""
+    with pytest.raises(Malformed, match="commits: not a list of at most 512"):
+        m.decode(pack([8, 0, [], [None] * (limits.run_commits_max + 1)]))
+
+
+def test_a_key_has_four_items() -> None:
+    items = key_items(key_object(EpochId(b"e" * 16), "a" * 26, b"w" * 40))
+    assert key_items(key_from_items(items)) == items
+    for other in (items[:3], [*items, 1], tuple(items), None):
+        with pytest.raises(Malformed, match="not four items"):
+            key_from_items(other)
