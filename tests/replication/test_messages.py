@@ -175,10 +175,19 @@ def test_the_size_of_commits() -> None:
     assert m.Commits(0, (), COMMITS).size == sum(commit.size for commit in COMMITS)
 
 
-def test_a_message_holds_no_more_commits_than_allowed() -> None:
-    """The count is looked at before the first of them."""
-    with pytest.raises(Malformed, match="commits: not a list of at most 512"):
-        m.decode(pack([8, 0, [], [None] * (limits.run_commits_max + 1)]))
+@pytest.mark.parametrize(
+    ("items", "reason"),
+    [
+        ([8, 0, [], [None] * (limits.run_commits_max + 1)], "commits: not a list of at most 512 items"),
+        ([11, [None] * (limits.keys_per_message_max + 1)], "keys: not a list of at most 1000 items"),
+        ([4, [None] * (limits.frontier_entries_per_message_max + 1), True], "have: not a list of at most 500 items"),
+        ([13, 5], "message 13: too short"),
+    ],
+    ids=["commits", "keys", "heads", "too short"],
+)
+def test_the_length_of_a_message_is_looked_at_before_its_items(items: list[Any], reason: str) -> None:
+    with pytest.raises(Malformed, match=reason):
+        m.decode(pack(items))
 
 
 def test_a_key_has_four_items() -> None:
