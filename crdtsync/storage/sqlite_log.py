@@ -27,6 +27,16 @@ _INSERT: Final = (
 _PARTS_BYTES_MAX: Final = limits.commit_bytes_max + 8 * limits.parts_per_commit_max
 
 
+def _as_written(row: Sequence[Any] | None, *kinds: type) -> Sequence[Any]:
+    """A row, unless a value in it is of another type than was written: a column of SQLite holds any."""
+    if row is None or any(type(value) is not kind for value, kind in zip(row, kinds, strict=True)):
+        raise StorageFailure(
+            "log.db holds something else than was written there; restore the folder from a backup, or join again as a "
+            "new site"
+        )
+    return row
+
+
 class SqliteLog(StorePart):
     """The log of a `SqliteStore`. Heads of all logs are kept in memory: some hundred bytes per replica and boot."""
 
@@ -42,19 +52,19 @@ class SqliteLog(StorePart):
     def _load_heads(self) -> None:
         db = self._log_db
         last = db.execute("SELECT arrival, chain FROM entry ORDER BY arrival DESC LIMIT 1").fetchone()
-        self._log_head = LogHead(*last) if last else EMPTY_LOG
+        self._log_head = LogHead(*_as_written(last, int, bytes)) if last else EMPTY_LOG
         self._log_numbers: dict[LogId, int] = {}
         self._log_heads: dict[LogId, Head] = {}
         self._log_bytes: dict[LogId, int] = {}
         for number, id_ in rows(db, "SELECT number, id FROM log"):
-            log = LogId(id_)
+            log = LogId(*_as_written((id_,), bytes))
             newest = "SELECT sequence, log_bytes, header FROM entry WHERE log = ? ORDER BY sequence DESC LIMIT 1"
             row = db.execute(newest, (number,)).fetchone()
             if row is None:  # a log is entered together with its first commit
                 raise DamagedFile(
                     "log.db has lost commits; restore the folder from a backup, or join again as a new site"
                 )
-            sequence, size, header = row
+            sequence, size, header = _as_written(row, int, int, bytes)
             self._log_numbers[log] = number
             self._log_heads[log] = Head(sequence, header_hash(header))
             self._log_bytes[log] = size
@@ -178,7 +188,7 @@ class SqliteLog(StorePart):
             size += self._log_bytes[log]
             if at > 1:
                 sql = "SELECT log_bytes FROM entry WHERE log = ? AND sequence = ?"
-                size -= self._log_db.execute(sql, (self._log_numbers[log], at - 1)).fetchone()[0]
+                size -= _as_written(self._log_db.execute(sql, (self._log_numbers[log], at - 1)).fetchone(), int)[0]
         return commits, size
 
     def _is_prefix(self, head: LogHead) -> bool:
@@ -194,8 +204,10 @@ class SqliteLog(StorePart):
     def _decoded(
         self, arrival: int, arrived_ms: int, checked: int, header: bytes, parts: bytes, signature: bytes
     ) -> StoredCommit:
+        _as_written((arrived_ms, checked, header, parts, signature), int, int, bytes, bytes, bytes)
         try:
             sealed = tuple(unpack(parts, bytes_max=_PARTS_BYTES_MAX, what="stored parts"))
+            _as_written(sealed, *[bytes] * len(sealed))
             commit = Commit(decode_header(header), header, sealed, signature, header_hash(header))
         except CrdtSyncError:
             raise StorageFailure(
