@@ -14,9 +14,17 @@ from dataclasses import dataclass, field
 import anyio
 
 from crdtsync import limits
-from crdtsync.errors import CrdtSyncError, EnvironmentFailure, InvitationRefused, PeerError, Unreachable
-from crdtsync.ids import PracticeId
-from crdtsync.replication.codec import pack, unpack
+from crdtsync.errors import (
+    CrdtSyncError,
+    EnvironmentFailure,
+    InvitationRefused,
+    Malformed,
+    PeerError,
+    Unreachable,
+)
+from crdtsync.ids import PRACTICE_ID_BYTES, PracticeId
+from crdtsync.replication.codec import check_bytes, check_int, check_list, check_text, pack, unpack
+from crdtsync.sealing.code import INVITATION_BYTES, SECRET_BYTES, TLS_HASH_BYTES
 from crdtsync.sealing.identity import Identity, PublicIdentity
 from crdtsync.sealing.invitation import NONCE_BYTES, Code, Inviter, Joiner, invitation_of
 from crdtsync.transport.base import ByteStream
@@ -57,20 +65,29 @@ class Invitation:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Invitation:
-        """The inverse of `to_bytes`."""
-        code, name, role, admin, trust_code, expires, session, failures = unpack(
-            data, bytes_max=64 * 1024, what="invitation"
-        )
-        practice, invitation, secret, tls_hash, addresses = code
+        """The inverse of `to_bytes`. Raises Malformed or TooLarge for anything else."""
+        items = unpack(data, bytes_max=64 * 1024, what="invitation")
+        if len(items) != 8 or type(items[3]) is not bool or type(items[4]) is not bool:
+            raise Malformed("invitation: not its eight items")
+        code = check_list(items[0], 5, "invitation code")
+        if len(code) != 5:
+            raise Malformed("invitation code: not its five items")
+        addresses = check_list(code[4], limits.addresses_per_member_max, "invitation addresses")
         return cls(
-            Code(PracticeId(practice), invitation, secret, tls_hash, tuple(addresses)),
-            name,
-            role,
-            admin,
-            trust_code,
-            expires / 1000,
-            session,
-            failures,
+            Code(
+                PracticeId(check_bytes(code[0], PRACTICE_ID_BYTES, "invitation practice")),
+                check_bytes(code[1], INVITATION_BYTES, "invitation"),
+                check_bytes(code[2], SECRET_BYTES, "invitation secret"),
+                check_bytes(code[3], TLS_HASH_BYTES, "invitation certificate"),
+                tuple(check_text(address, limits.name_characters_max, "invitation address") for address in addresses),
+            ),
+            check_text(items[1], limits.name_characters_max, "invitation name"),
+            check_text(items[2], limits.name_characters_max, "invitation role"),
+            items[3],
+            items[4],
+            check_int(items[5], 0, 2**53, "invitation time") / 1000,
+            check_text(items[6], limits.name_characters_max, "invitation session"),
+            check_int(items[7], 0, limits.invitation_failures_max, "invitation failures"),
         )
 
 

@@ -15,6 +15,8 @@ message_depth_max: Final = 8
 """Nesting of msgpack arrays in a message, header or part."""
 message_items_max: Final = 65_536
 """Items in one msgpack array."""
+message_items_total_max: Final = 131_072
+"""Items in all arrays of one message, header or part, and the arrays themselves: honest ones stay below 110,000."""
 in_flight_bytes_max: Final = 8 * 1024 * 1024
 """Credit that a receiver gives one peer: sent and not yet stored."""
 frontier_entries_per_message_max: Final = 500

@@ -101,7 +101,7 @@ async def answer(site: Site, stream: anyio.abc.SocketStream) -> None:
         question = json.loads(await lines.receive_until(b"\n", line_bytes_max))
         action = ACTIONS[question["verb"]]
         arguments = dict(question["arguments"])
-    except (ValueError, KeyError, TypeError, anyio.DelimiterNotFound):
+    except (ValueError, KeyError, TypeError, RecursionError, anyio.DelimiterNotFound):
         await send(stream, failure(errors.UsageError("the serving process does not know this verb: restart it")))
         return
     async with anyio.create_task_group() as group:

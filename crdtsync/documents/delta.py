@@ -10,10 +10,9 @@ An update (format v1; numbers are seven bits a byte, lowest first) is
 
     update  = runs, run*, clients, deleted*            runs: 0 or 1 here
     run     = structs, client, clock, struct*
-    struct  = 0, length                                collected
-            | info, place, content
+    struct  = info, place, content
     place   = [left id] [right id], or, without both:  1, root name [, key]
-    content = 1: length (deleted) | 4: text | 8: values, here: 1, 119, text
+    content = 4: text | 8: values, here: 1, 119, text
     deleted = client, ranges, (clock, length)*
 
 What a delta builds on is told beside it (`Reach`): whether a document has all of that is for the caller to ask
@@ -29,15 +28,15 @@ from typing import Final, NamedTuple, NoReturn
 from crdtsync import limits
 from crdtsync.errors import Poisoned
 
-_NUMBER_BYTES_MAX: Final = 8
+_NUMBER_BYTES_MAX: Final = 8  # at most 56 bits: clocks and ids have 53
 _KEYED: Final = 0x20
 _LEFT: Final = 0x80
 _RIGHT: Final = 0x40
-_DELETED: Final = 1
 _STRING: Final = 4
 _VALUES: Final = 8
 _ONE_TEXT: Final = b"\x01w"
-_CLOCK_MAX: Final = 2**53
+_CLOCK_MAX: Final = 2**31
+"""The library counts in 32 bits and panics beyond; no record sees so many writes of one log."""
 _KEYS: Final = {bytes([0x28, 1, 1, ord("r"), size]): 5 + size for size in range(128)}
 """How a value under a new key of the map begins, by the length of its key: so far it is to the value."""
 _TEXTS: Final = {_ONE_TEXT + bytes([size]): 3 + size for size in range(128)}
@@ -145,6 +144,7 @@ def _struct(data: bytes, at: int, client: int, clock: int, needs: dict[int, int]
     info = data[at]
     if info == 0:
         return _length(data, at + 1)
+    content = info & 0x1F
     if info & 0xC0:
         at += 1
         for side in (_LEFT, _RIGHT):
@@ -157,11 +157,10 @@ def _struct(data: bytes, at: int, client: int, clock: int, needs: dict[int, int]
                     needs[author] = place + 1
     else:
         at = _root(data, at + 1, bool(info & _KEYED))
-    content = info & 0x1F
+        if content == (_STRING if info & _KEYED else _VALUES):
+            _refuse("puts a value into a text, or a text into the map")
     if content == _VALUES:
         return _text_value(data, at)
-    if content == _DELETED:
-        return _length(data, at)
     if content != _STRING:
         _refuse("carries a content that no field has")
     size, at = _length(data, at)

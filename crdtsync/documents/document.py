@@ -29,6 +29,9 @@ from crdtsync.ids import RecordId
 _MAP: Final = "r"
 _TEXT: Final = "t:"
 _WHOLE: Final = b"\x00"
+_NEW_TEXT: Final = _TEXT.encode()
+_BASIC: Final = "\uffff"
+"""The last character that is one unit of UTF-16."""
 _DOMAIN: Final = "crdtsync/fingerprint/1"
 
 R = TypeVar("R")
@@ -94,8 +97,8 @@ class Document:
     def apply(self, delta: bytes, reach: Reach | None = None) -> None:
         """Apply a delta that passed `check_delta`, and that fits. Deltas come in causal order (L2), in any batching.
 
-        `reach` is what the check gave, if it is at hand. Raises Poisoned when the library cannot take it; then this
-        document is broken.
+        `reach` is what the check gave, if it is at hand. Raises Poisoned when the library cannot take it, or would have
+        another document after `state` than before; then this document is broken.
         """
         self._content = None
         self._guarded(lambda doc: _apply(doc, delta))
@@ -151,7 +154,9 @@ class Document:
                 subscription.drop()
 
         self._guarded(make)
-        self._content = Content(slots, {field: text for field, text in texts.items() if text})
+        typed = any(isinstance(edit, EditText) for edit in edits)
+        # Where what was typed now stands is the library's word: a hostile delta may have bent the text's structs.
+        self._content = None if typed else Content(slots, texts)
         delta = updates[0] if updates else b""
         if len(delta) > limits.delta_bytes_max:
             self._doc = None
@@ -217,7 +222,53 @@ class Document:
 def _apply(doc: crdt.Doc, delta: bytes) -> None:
     transaction = doc.create_transaction()
     try:
+        before = _texts(doc, transaction)
         doc.apply_update(transaction, delta)
+    finally:
+        transaction.drop()
+    if before or _NEW_TEXT in delta:
+        _check_texts(doc, before)
+
+
+def _texts(doc: crdt.Doc, transaction: crdt.Transaction) -> dict[str, str]:
+    """The texts of a document, by root; refused when anything but characters stands in one.
+
+    A value that was put between characters is invisible and counts as one byte: whoever wrote there next would hit
+    another place and split a character.
+    """
+    roots = doc.roots(transaction)
+    texts = {}
+    for name in roots if len(roots) > 1 else ():
+        if name.startswith(_TEXT):
+            text = doc.get_or_insert_text(transaction, name)
+            texts[name] = text.get_string(transaction)
+            if text.len(transaction) != len(texts[name].encode()):
+                raise ValueError("a value inside a text")
+    return texts
+
+
+def _check_texts(doc: crdt.Doc, before: Mapping[str, str]) -> None:
+    """Refuse a delta that cut a character in half: clocks of texts count UTF-16, and from then on the document in
+    memory is another than the one that its state gives."""
+    now = _seen(doc)
+    if any(max(text, default="") > _BASIC for text in (*before.values(), *now[0].values())):
+        again = crdt.Doc(1, None, None)
+        transaction = again.create_transaction()
+        try:
+            again.get_or_insert_map(transaction, _MAP)
+            again.apply_update(transaction, _state(doc))
+        finally:
+            transaction.drop()
+        if _seen(again) != now:
+            raise ValueError("half a character")
+
+
+def _seen(doc: crdt.Doc) -> tuple[dict[str, str], list[Any]]:
+    """The texts and each writer's clock."""
+    transaction = doc.create_transaction()
+    try:
+        numbers = _numbers(doc.get_state(transaction))
+        return _texts(doc, transaction), sorted(zip(numbers[1::2], numbers[2::2], strict=True))
     finally:
         transaction.drop()
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from math import inf
 from typing import Any, Final, NamedTuple, NoReturn
 
 JSON_DEPTH_MAX: Final = 60
@@ -52,7 +53,15 @@ def _refuse_constant(_name: str) -> NoReturn:
     raise ValueError("not a JSON number")
 
 
-_decoder: Final = json.JSONDecoder(parse_constant=_refuse_constant)
+def _finite(text: str) -> float:
+    """A number as a float; one beyond all floats is none, since no canonical text gives it back."""
+    value = float(text)
+    if value in (inf, -inf):
+        raise ValueError("not a number that JSON gives back")
+    return value
+
+
+_decoder: Final = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse_constant)
 _scan: Final[Callable[[str, int], tuple[Any, int]]] = vars(_decoder)["scan_once"]  # half the time of json.loads
 _encoder: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False)
 

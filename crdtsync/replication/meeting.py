@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from crdtsync import limits
+from crdtsync.errors import TooLarge
 from crdtsync.ids import MemberHash
 from crdtsync.replication.effects import Close, MembersChanged, StoreMembers
 from crdtsync.replication.membership import MissingParents
@@ -27,9 +28,12 @@ def tell(core: Core, peer: Peer) -> None:
 def told(core: Core, peer: Peer, message: Members) -> None:
     """The peer said what it has: once it has said all, send what it lacks.
 
-    What it does not name it does not have, also where we sent it: that was lost on the way.
+    What it does not name it does not have, also where we sent it: that was lost on the way. Raises TooLarge for a list
+    that is longer than any practice's (L7).
     """
     peer.member_told.update(message.hashes)
+    if len(peer.member_told) > limits.membership_records_max:
+        raise TooLarge("the peer names more membership records than a practice can have")
     if message.last:
         peer.member_hashes, peer.member_told = peer.member_told, set()
         _send_lacking(core, peer, core.membership.records())

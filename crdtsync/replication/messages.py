@@ -53,6 +53,8 @@ from crdtsync.replication.stored import KeyObject, key_from_items, key_items
 
 PROTOCOL_VERSION: Final = 1
 _COUNT_MAX: Final = 2**53
+KEY_BYTES: Final = 512
+"""What a wrapped data key takes in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,11 @@ class Commits:
     def size(self) -> int:
         """Bytes of the commits."""
         return sum(commit.size for commit in self.commits)
+
+    @property
+    def weight(self) -> int:
+        """Bytes that the message takes in memory, keys included, within a few."""
+        return self.size + KEY_BYTES * len(self.keys)
 
 
 @dataclass(frozen=True, slots=True)

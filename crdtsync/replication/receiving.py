@@ -8,6 +8,7 @@ log.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 from crdtsync import limits
 from crdtsync.errors import BadSignature, Malformed, NotAMember, PeerError
@@ -48,7 +49,7 @@ class Receiving:
             if len(peer.stalled) >= limits.stalled_messages_max or peer.waiting > limits.inbox_bytes_max:
                 raise NotAMember("commits name membership records that never came; the link is given up")
             peer.stalled.append(message)
-            peer.waiting += message.size
+            peer.waiting += message.weight
             return
         keys = {key.id: key for key in message.keys}
         segments: dict[LogId, list[Commit]] = {}
@@ -68,7 +69,7 @@ class Receiving:
             try:
                 for _ in range(len(peer.stalled)):
                     message = peer.stalled.popleft()
-                    peer.waiting -= message.size
+                    peer.waiting -= message.weight
                     self.commits(peer, message)
             except PeerError as error:
                 false.append((peer, error))
@@ -99,7 +100,7 @@ class Receiving:
         core = self._core
         tail = core.inbox.tail(log)
         fresh: list[Commit] = []
-        for commit in segment:
+        for at, commit in enumerate(segment):
             header = commit.header
             if header.practice != core.practice:
                 raise Malformed("a commit of another practice")
@@ -107,7 +108,7 @@ class Receiving:
                 raise Malformed("a commit without all of its content")
             if header.sequence <= tail.sequence:
                 if header.sequence == tail.sequence and commit.hash != tail.hash:
-                    self._parted(peer, log, tail)
+                    self._forked(peer, log, segment[at:], tail)
                     return []
                 peer.counters.duplicates_in += 1
                 continue
@@ -115,15 +116,23 @@ class Receiving:
                 self._ask_again(peer, log, tail.sequence + 1)
                 break
             if header.previous != tail.hash:
-                if self._authentic(log, segment[-1]):
-                    self._parted(peer, log, tail)
-                    return []
-                raise BadSignature("a commit does not continue its log, and its signature does not verify")
+                self._forked(peer, log, segment[at:], tail)
+                return []
             fresh.append(commit)
             tail = commit.head
         if not fresh and core.feeds.source(log) != peer.link:
             core.send(peer, Unfeed((log,)))  # it still sends what we take from somebody else
         return fresh
+
+    def _forked(self, peer: Peer, log: LogId, run: list[Commit], tail: Head) -> None:
+        """`run` is another continuation than the one at `tail`: if its author signed that, see where they part (L3).
+
+        Anybody can make up a commit: only one that is signed, or chained to a later one that is, proves anything (L6).
+        """
+        chained = all(later.header.previous == commit.hash for commit, later in pairwise(run))
+        if not chained or not self._authentic(log, run[-1]):
+            raise BadSignature("a commit does not continue its log, and its signature does not verify")
+        self._parted(peer, log, tail)
 
     def _ask_again(self, peer: Peer, log: LogId, at: int) -> None:
         """Something between was lost: ask for it, once in a while."""

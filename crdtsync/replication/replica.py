@@ -321,6 +321,8 @@ class Replica:
         known = set(peer.have)
         self._holdings.heads(peer.replica, {c.header.log: c.head for c in message.commits}.items(), peer)
         self._receiving.commits(peer, message)
+        if len(peer.have) > limits.frontier_entries_max:
+            raise TooLarge("the peer sends commits of more logs than a practice can have")
         if peer.live:
             self._choose([log for log in peer.have if log not in known])
 

@@ -117,7 +117,7 @@ class Continuity:
             if len(digits) != _DIGITS:
                 return None
             return int(digits), json.loads(facts)
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
 
 

@@ -26,8 +26,8 @@ if sys.platform == "darwin":
 
 APPLICATION_ID: Final = 0x63726474
 """`crdt`: tells our files from those of other programs."""
-DISK_ERRORS: Final[tuple[type[Exception], ...]] = (sqlite3.Error, sqlcipher3.Error)
-"""What the two drivers raise."""
+DISK_ERRORS: Final[tuple[type[Exception], ...]] = (sqlite3.Error, sqlcipher3.Error, UnicodeDecodeError)
+"""What the two drivers raise; also when the words in which SQLite tells of damage quote a damaged name."""
 CALL_ERRORS: Final[tuple[type[Exception], ...]] = (
     sqlite3.ProgrammingError,
     sqlite3.InterfaceError,
@@ -174,7 +174,8 @@ def _scripts(schema: str) -> list[str]:
 
 def is_damage(error: Exception) -> bool:
     """Whether the file's content is wrong, as opposed to a disk that is full, locked or gone."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (_CORRUPT, _NOT_A_DATABASE)
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return isinstance(error, UnicodeDecodeError) or code in (_CORRUPT, _NOT_A_DATABASE)
 
 
 def is_disk_full(error: Exception) -> bool:
@@ -198,6 +199,8 @@ def advice_on(error: Exception, spec: FileSpec) -> str:
 
 def reason_of(error: Exception) -> str:
     """What the driver says; its words name tables and columns, never values."""
+    if isinstance(error, UnicodeDecodeError):
+        return "a text in it is not UTF-8"
     return str(error) or type(error).__name__
 
 

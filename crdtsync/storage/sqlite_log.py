@@ -16,7 +16,7 @@ from crdtsync.replication.codec import pack, unpack
 from crdtsync.replication.commit import Commit, commit_from_items
 from crdtsync.replication.stored import EMPTY_LOG, LogHead, StoredCommit, next_head
 from crdtsync.storage.checks import NOTHING_YET, check_sound, heads_after, until_rotten, within
-from crdtsync.storage.database import LOG_FILE, open_plain, rows, transaction
+from crdtsync.storage.database import DISK_ERRORS, LOG_FILE, open_plain, rows, transaction
 from crdtsync.storage.part import StorePart, guarded
 
 _COLUMNS: Final = (
@@ -29,6 +29,16 @@ _INSERT: Final = (
 )
 _LOST: Final = "log.db has lost commits; restore the folder from a backup, or join again as a new site"
 _PARTS_BYTES_MAX: Final = limits.commit_bytes_max + 8 * limits.parts_per_commit_max
+
+
+def _as_written(row: Sequence[Any] | None, *kinds: type) -> Sequence[Any]:
+    """A row, unless a value in it is of another type than was written: a column of SQLite holds any."""
+    if row is None or any(type(value) is not kind for value, kind in zip(row, kinds, strict=True)):
+        raise StorageFailure(
+            "log.db holds something else than was written there; restore the folder from a backup, or join again as a "
+            "new site"
+        )
+    return row
 
 
 class SqliteLog(StorePart):
@@ -45,7 +55,7 @@ class SqliteLog(StorePart):
         self._log_db = open_plain(folder, LOG_FILE)
         try:
             self._load_heads()
-        except sqlite3.Error as error:
+        except DISK_ERRORS as error:
             raise self._failed(error, LOG_FILE) from None
 
     def _load_heads(self) -> None:
@@ -221,7 +231,7 @@ class SqliteLog(StorePart):
             size += self._log_bytes[log]
             if at > 1:
                 sql = "SELECT log_bytes FROM entry WHERE log = ? AND sequence = ?"
-                size -= self._log_db.execute(sql, (self._log_numbers[log], at - 1)).fetchone()[0]
+                size -= _as_written(self._log_db.execute(sql, (self._log_numbers[log], at - 1)).fetchone(), int)[0]
         return commits, size
 
     def _is_prefix(self, head: LogHead) -> bool:
@@ -279,11 +289,12 @@ class SqliteLog(StorePart):
         before: bytes | None,
     ) -> StoredCommit:
         try:
+            _as_written((arrived_ms, checked, header, parts, signature), int, int, bytes, bytes, bytes)
             sealed = unpack(parts, bytes_max=_PARTS_BYTES_MAX, what="stored parts")
             commit = commit_from_items([header, sealed, signature])
             check_sound(_before(arrival, before), commit, chain)
             place = (self._log_numbers.get(commit.header.log), commit.header.sequence)
-            whole = place == (number, sequence) and type(arrived_ms) is int
+            whole = place == (number, sequence)
         except (CrdtSyncError, TypeError, ValueError):
             whole = False
         if not whole:

@@ -8,8 +8,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-import sqlcipher3
-
 from crdtsync.errors import RefusedError, StorageFailure, UsageError
 from crdtsync.ids import DataKeyId, RecordId
 from crdtsync.replication.stored import LogHead
@@ -45,6 +43,7 @@ DOCUMENTS_OF: Final = (
 )
 CONFLICTS: Final = f"SELECT {CONFLICT} FROM _conflict ORDER BY detected_ms, id"
 _DOUBT: Final = "view in doubt"
+_UNFIT: Final[tuple[type[Exception], ...]] = (RefusedError, *DISK_ERRORS)  # also DamagedFile
 
 
 class SqliteView(SqliteLog):
@@ -66,7 +65,7 @@ class SqliteView(SqliteLog):
         try:
             self._connect_view()
             fits = self._is_prefix(self._view_state.head)
-        except (RefusedError, sqlite3.Error, sqlcipher3.Error):  # also DamagedFile
+        except _UNFIT:
             fits = False
         if not fits:
             self._start_over()

@@ -83,17 +83,23 @@ def test_size_is_bounded() -> None:
         (bytes([2, 1, 7, 0]), "several"),
         (bytes([1, 0, 7, 0, 0]), "no structs"),
         (bytes([1, 1, 7, 0, 10, 5, 0]), "root|place|middle|content|nests"),
-        (bytes([1, 1, 7, 0, 0, 0, 0]), "nothing"),
-        (bytes([1, 1, 7, 0, 0x21, 1, 1, ord("r"), 1, ord("x"), 0, 0]), "nothing"),
+        (bytes([1, 1, 7, 0, 0, 5, 0]), "nests"),
+        (bytes([1, 1, 7, 0, 0x21, 1, 1, ord("r"), 1, ord("x"), 5, 0]), "content"),
+        (bytes([1, 1, 7, 0, 0x24, 1, 1, ord("r"), 1, ord("x"), 1, ord("y"), 0]), "text into the map"),
+        (bytes([1, 1, 7, 0, 0x08, 1, 3]) + b"t:a" + bytes([1, 119, 1, ord("y"), 0]), "value into a text"),
+        (bytes([1, 1, 7, 3, 0x84, 7, 3, 1, ord("x"), 0]), "not written"),
+        (bytes([1, 1, 7, 3, 0x84, 7, 2, 1, ord("x"), 1, 7, 1, 3, 2]), "not written"),
         (bytes([1, 1, 7, 0, 0x04, 1, 1, ord("r"), 1, ord("x"), 0]), "root"),
         (bytes([1, 1, 7, 0, 0x04, 0, 7, 0, 1, ord("x"), 0]), "nests"),
         (bytes([1, 1, 7, 0, 0x27, 1, 1, ord("r"), 1, ord("x"), 1, 0]), "content"),
         (bytes([1, 1, 7, 0, 40, 1, 1, ord("r"), 1, ord("x"), 1, 126, 0]), "value"),
         (bytes([1, 1, 7, 0, 0x04, 1, 3]) + b"t:a" + bytes([1, 0xFF, 0]), "UTF-8"),
-        (bytes([1, 1, 7]) + bytes([0xFF] * 7 + [0x7F]) + bytes([0, 1, 0]), "clocks"),
+        (bytes([1, 1, 7]) + bytes([0xFF] * 7 + [0x7F]) + bytes([40, 1, 1]) + b"r\x01x\x01w\x00\x00", "clocks"),
+        (bytes([1, 1, 7, 255, 255, 255, 255, 15, 40, 1, 1]) + b"r\x01x\x01w\x00\x00", "clocks"),
         (bytes([1, 255, 255, 255, 255, 15, 7, 0, 0]), "nothing|middle"),
         (bytes([0, 1, 7, 1, 3, 0]), "nothing"),
         (bytes([0, 1, 7, 1]) + bytes([0xFF] * 7 + [0x7F]) + bytes([1]), "clocks"),
+        (bytes([0, 1, 9, 1]) + bytes([0xFF] * 7 + [0x7F]) + bytes([1]), "clocks"),
         (bytes([0, 255, 255, 255, 255, 15]), "middle"),
         (bytes([0x80] * 20), "several"),
         (bytes([0] + [0x80] * 20), "does not end"),
@@ -183,3 +189,34 @@ def test_a_document_knows_its_clocks_when_written_applied_to_and_loaded() -> Non
 def test_what_builds_on_what_comes_after_it_is_refused(delta: bytes, reason: str) -> None:
     with pytest.raises(Poisoned, match=reason):
         check_delta(delta, 7)
+
+
+def writers() -> tuple[Document, Document]:
+    """Two documents with equal content, a text with an astral character and a slot, by OTHER."""
+    mine, other = Document(CLIENT), Document(OTHER)
+    edits = [EditText("note", "", (Hunk(0, 0, "a😀b"),)), SetField("title", "x", {})]
+    mine.apply(other.write(tag="otheraaa", sequence=1, stamp=1, edits=edits))
+    return mine, other
+
+
+def test_a_value_between_the_characters_of_a_text_is_refused() -> None:
+    """It would be invisible, count as one byte, and make the next honest writer split a character."""
+    mine, _ = writers()
+    place = bytes.fromhex("b5b8f0fe2d") + b"\x00"
+    delta = bytes([1, 1, 7, 0, 0x88]) + place + b"\x01w\x01x" + b"\x00"
+    check_delta(delta, 7)
+    with pytest.raises(Poisoned):
+        mine.apply(delta)
+
+
+def test_half_a_character_cannot_be_deleted() -> None:
+    """Clocks of texts count UTF-16: from then on memory and state would be two different documents."""
+    mine, _ = writers()
+    delta = b"\x00\x01" + bytes.fromhex("b5b8f0fe2d") + bytes([1, 1, 1])
+    check_delta(delta, CLIENT)
+    with pytest.raises(Poisoned):
+        mine.apply(delta)
+    whole = b"\x00\x01" + bytes.fromhex("b5b8f0fe2d") + bytes([1, 1, 2])
+    fresh, _ = writers()
+    fresh.apply(whole)
+    assert fresh.content().texts == {"note": "ab"}

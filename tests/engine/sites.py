@@ -166,10 +166,16 @@ def keys_of(*sites: SiteRig) -> Callable[[ReplicaId], bytes | None]:
     return {site.replica: site.sealer.public.sig for site in sites}.get
 
 
-def forge(site: SiteRig, subject: str, *changes: Change, sealed: bytes | None = None) -> Commit:
+def forge(
+    site: SiteRig,
+    subject: str,
+    *changes: Change,
+    sealed: bytes | None = None,
+    fragment: tuple[int, int] | None = None,
+) -> Commit:
     """Append a commit with these changes to the log of `site`, signed and sealed as it would, past every gate.
 
-    With `sealed` the one part holds these bytes, whatever they are.
+    With `sealed` the one part holds these bytes, whatever they are; `fragment` is what the header says of it.
     """
     engine = site.engine
     writer, parts = engine._own.writer, engine._parts
@@ -181,7 +187,7 @@ def forge(site: SiteRig, subject: str, *changes: Change, sealed: bytes | None = 
     ref, data = sealing.part(site.request(), place, 0, subject, list(changes), introduced)
     if sealed is not None:
         ref, data = replace(ref, hash=part_hash(sealed), size=len(sealed)), sealed
-    commit = sealing.commit(draft, place, [(ref, data)], None)
+    commit = sealing.commit(draft, place, [(ref, data)], fragment)
     engine.append([(commit, True)], list(introduced.values()), site.now())
     writer.accept(draft)
     return commit

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from crdtsync import limits
-from crdtsync.documents import Document, SetField
+from crdtsync.documents import Document, Edit, EditText, Hunk, SetField
 from crdtsync.engine.shelf import OpenRecord
 from crdtsync.errors import RefusedError
 from crdtsync.ids import RecordId, base32, client_id, commit_text, log_tag
 from crdtsync.practice import Patient, Task
 from crdtsync.replication.commit import Change, Commit
+from crdtsync.replication.stored import key_object
 from crdtsync.storage.base import StoredDocument
 
 from .conftest import MakeStore
@@ -277,3 +278,77 @@ def test_changes_without_a_name_are_held() -> None:
     gera.pull(jena)
     result = gera.derive()
     assert len(result.alarms) == 2 and result.records == 1
+    assert all("has a part that does not open" in alarm for alarm in result.alarms)
+
+
+def delta_of(site: SiteRig, number: int, *edits: Edit, start: bytes = b"") -> bytes:
+    """A delta to a record as the log of `site` writes it, on top of a state."""
+    assert site.engine.log is not None
+    document = Document(client_id(site.engine.log, record_of(number)), start)
+    return document.write(tag=log_tag(site.engine.log), sequence=9, stamp=9, edits=edits)
+
+
+def test_what_no_document_writes_is_held_though_the_library_would_take_it() -> None:
+    """The gate, not the library, decides: arrays in a slot would be applied without a word."""
+    jena, gera = SiteRig("jena"), SiteRig("gera")
+    jena.write(patient_of(1))
+    delta = delta_of(jena, 2, SetField("title", "x", {}))
+    at = delta.index(b"\x01w")
+    forge(jena, record_of(1), Change("patient", record_of(2), delta[:at] + bytes([1, 117, 1, 126, 0])))
+    gera.pull(jena)
+    assert len(gera.derive().alarms) == 1
+    assert stored(gera, "patient", 2).damaged != ""
+
+
+def test_a_document_goes_on_without_a_delta_that_broke_it() -> None:
+    """What passes the gate may still break the document in memory: in the same batch others' changes count (L6)."""
+    jena, gera, weimar = SiteRig("jena"), SiteRig("gera"), SiteRig("weimar")
+    patient = patient_of(1)
+    patient.note.insert(0, "ab")
+    gera.write(patient)
+    jena.sync(gera)
+    assert jena.engine.log is not None and gera.engine.log is not None
+    text = Document(1, stored(gera, "patient", 1).state)
+    honest = delta_of(jena, 1, EditText("note", "ab", (Hunk(1, 1, "x"),)), start=text.state())
+    place = honest[honest.index(0xC4) + 1 : honest.index(b"\x01x")]
+    hostile = honest[: honest.index(0xC4)] + b"\xc8" + place + b"\x01w\x01x\x00"
+    forge(jena, record_of(1), Change("patient", record_of(1), hostile))
+    change = gera.patient(1)
+    change.title = "Dr."
+    weimar.pull(jena)
+    gera.write(change)
+    weimar.pull(gera)
+    assert len(weimar.derive().alarms) == 1
+    assert weimar.patient(1).title == "Dr." and str(weimar.patient(1).note) == "ab"
+
+
+def test_a_subject_is_held_for_a_log_whose_part_did_not_open() -> None:
+    """Which records the broken part changed is not known: nothing more by that log to this subject is applied."""
+    jena, gera = SiteRig("jena"), SiteRig("gera")
+    jena.write(patient_of(1))
+    forge(jena, record_of(1), Change("patient", record_of(1), b""), sealed=b"s" * 200)
+    forge(jena, record_of(1), Change("task", record_of(5), delta_of(jena, 5, SetField("title", "x", {}))))
+    gera.pull(jena)
+    gera.derive()
+    assert gera.store.document("task", record_of(5)) is None
+
+
+def test_fragments_of_two_transactions_are_not_one() -> None:
+    jena, gera = SiteRig("jena"), SiteRig("gera")
+    for number, fragment in ((1, (0, 3)), (2, (1, 2))):
+        delta = delta_of(jena, number, SetField("title", "x", {}))
+        forge(jena, record_of(number), Change("task", record_of(number), delta), fragment=fragment)
+    gera.pull(jena)
+    [alarm] = gera.derive().alarms
+    assert "has no beginning" in alarm
+    assert gera.store.document("task", record_of(1)) is None, "its own transaction has not ended"
+    assert gera.store.document("task", record_of(2)) is not None
+
+
+def test_a_key_that_opens_to_nothing_is_not_sealed_with() -> None:
+    """Anybody may put a key object there, under a subject of its choice."""
+    jena, gera = SiteRig("jena"), SiteRig("gera")
+    jena.engine.put_keys([key_object(jena.grant.epoch, record_of(1), b"w" * 40)])
+    jena.write(patient_of(1))
+    gera.pull(jena)
+    assert gera.derive().alarms == [] and gera.patient(1).family_name == "Muster1"

@@ -107,15 +107,16 @@ def test_eight_levels_and_the_longest_array_are_allowed() -> None:
         (b"\x91\xdb\x7f\xff\xff\xff" + bytes(1000), MEGABYTE),
         (b"\xdd\x00\x01\x00\x00" + bytes(1000), MEGABYTE),
         ((b"\xdc\xff\xff" * 20_000), MEGABYTE),
-        ((b"\xdc\xff\xff" * 2_000 + bytes(66_000)), 160 * MEGABYTE),
+        ((b"\xdc\xff\xff" * 2_000 + bytes(66_000)), 4 * MEGABYTE),
+        (b"\xdc\x00\x10" + (b"\xdc\xff\x00" + b"\x90" * 0xFF00) * 15 + b"\x90", 16 * MEGABYTE),
     ],
-    ids=["array", "bytes", "text", "array longer than its bytes", "arrays in arrays", "arrays in arrays, padded"],
+    ids=["array", "bytes", "text", "array longer than its bytes", "in arrays", "in arrays, padded", "empty arrays"],
 )
 def test_length_prefixes_allocate_little(data: bytes, bytes_max: int) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(Malformed):
-            unpack(data, bytes_max=MEGABYTE, what="test")
+            unpack(data, bytes_max=2 * MEGABYTE, what="test")
         assert tracemalloc.get_traced_memory()[1] < bytes_max
     finally:
         tracemalloc.stop()

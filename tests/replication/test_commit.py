@@ -356,3 +356,16 @@ def test_every_flipped_bit_of_a_commit_changes_its_hash_or_is_refused_or_is_in_t
             except PeerError:
                 continue
             assert received.hash != commit().hash or received.signature != b"s" * 64
+
+
+def test_a_part_has_the_size_that_the_header_names() -> None:
+    sealed = b"sealed"
+    for size, refused in ((len(sealed), False), (len(sealed) + 1, True)):
+        ref = PartRef(DataKeyId(b"k" * 16), EpochId(b"e" * 16), part_hash(sealed), size)
+        header = encode_header(Header(PracticeId(b"p" * 16), LOG, 1, NO_HASH, 1, (), (), (ref,)))
+        items = [header, [sealed], bytes(64)]
+        if refused:
+            with pytest.raises(BadSignature, match="not those that the header names"):
+                commit_from_items(items)
+        else:
+            assert commit_from_items(items).parts == (sealed,)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crdtsync import limits
-from crdtsync.ids import BootId, CommitHash, Head, LogId, log_id
+from crdtsync.ids import BootId, CommitHash, Head, LogId, ReplicaId, log_id
 from crdtsync.replication import messages
 from tests.replication.cores import Site, sites
 
@@ -44,3 +44,11 @@ def test_a_frontier_without_end_ends_the_link(monkeypatch: pytest.MonkeyPatch) -
     assert b.closed == {} and len(b.core.holding(a.core.id)) == 6
     b.hear(2, messages.Holding(a.core.id, heads(a, 7)))
     assert "TooLarge" in b.closed[2] and len(b.core.holding(a.core.id)) == 6
+
+
+def test_nobody_keeps_what_strangers_hold() -> None:
+    """L7: only members have holdings, or any peer could name replicas without end."""
+    a, b = sites("a", "b")
+    b.greet(1, "a")
+    b.hear(1, messages.Holding(ReplicaId(bytes(16)), heads(a)))
+    assert len(b.core.holding(ReplicaId(bytes(16)))) == 0

@@ -77,6 +77,17 @@ def test_a_list_that_is_not_at_its_end_yet_asks_for_nothing() -> None:
     assert records_said(a) == []
 
 
+def test_a_list_that_never_ends_ends_the_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    """L7: what is named before the list's end is kept in memory."""
+    monkeypatch.setattr(limits, "membership_records_max", 20)
+    a, _ = sites("a", "b")
+    a.greet(1, "b")
+    for start in range(0, 30, 10):
+        names = tuple(MemberHash(bytes([number]) * 32) for number in range(start, start + 10))
+        a.hear(1, messages.Members(names, False))
+    assert a.closed[1].startswith("TooLarge: the peer names more membership records")
+
+
 def test_a_record_whose_parents_are_missing_makes_us_say_what_is_here() -> None:
     a, b = sites("a", "b")
     first = a.book.adds("a", "c")

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from crdtsync import limits
 from crdtsync.errors import BadSignature, Malformed, PeerError, TooLarge
-from crdtsync.ids import CommitHash, DataKeyId, Head, LogId, MemberHash, PracticeId, ReplicaId
+from crdtsync.ids import CommitHash, DataKeyId, EpochId, Head, LogId, MemberHash, PracticeId, ReplicaId
 from crdtsync.replication import messages as m
 from crdtsync.replication.codec import pack
+from crdtsync.replication.stored import key_from_items, key_items, key_object
 from tests.replication.cores import Author, data_key
 
 AUTHOR = Author("a", PracticeId(bytes(16)), ())
@@ -172,3 +173,26 @@ def test_the_digest_of_members_does_not_depend_on_their_order() -> None:
 
 def test_the_size_of_commits() -> None:
     assert m.Commits(0, (), COMMITS).size == sum(commit.size for commit in COMMITS)
+
+
+@pytest.mark.parametrize(
+    ("items", "reason"),
+    [
+        ([8, 0, [], [None] * (limits.run_commits_max + 1)], "commits: not a list of at most 512 items"),
+        ([11, [None] * (limits.keys_per_message_max + 1)], "keys: not a list of at most 1000 items"),
+        ([4, [None] * (limits.frontier_entries_per_message_max + 1), True], "have: not a list of at most 500 items"),
+        ([13, 5], "message 13: too short"),
+    ],
+    ids=["commits", "keys", "heads", "too short"],
+)
+def test_the_length_of_a_message_is_looked_at_before_its_items(items: list[Any], reason: str) -> None:
+    with pytest.raises(Malformed, match=reason):
+        m.decode(pack(items))
+
+
+def test_a_key_has_four_items() -> None:
+    items = key_items(key_object(EpochId(b"e" * 16), "a" * 26, b"w" * 40))
+    assert key_items(key_from_items(items)) == items
+    for other in (items[:3], [*items, 1], tuple(items), None):
+        with pytest.raises(Malformed, match="not four items"):
+            key_from_items(other)

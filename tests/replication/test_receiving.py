@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from crdtsync import limits
-from crdtsync.ids import PracticeId
+from crdtsync.ids import MemberHash, PracticeId
 from crdtsync.replication import membership, messages
 from crdtsync.replication.commit import Commit
 from crdtsync.replication.effects import Store
@@ -128,6 +130,30 @@ def test_a_commit_that_is_not_chained_and_not_signed() -> None:
     assert b.core.frozen == {}, "nobody's log is frozen by what anybody may make up"
 
 
+def test_commits_that_wait_for_membership_are_bounded_with_their_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """L7: a message may hold thousands of keys beside one small commit."""
+    monkeypatch.setattr(limits, "inbox_bytes_max", 10_000)
+    a, b = sites("a", "b")
+    unknown = a.author.commit(members=[MemberHash(bytes(32))])
+    offered(b, a.author)
+    keys = [data_key(str(number)) for number in range(50)]
+    b.hear(1, commits(unknown, keys=keys))
+    assert b.core.peers[1].waiting > limits.inbox_bytes_max
+    assert refused(b, unknown).startswith("NotAMember: commits name membership records that never came")
+
+
+def test_logs_that_commits_name_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """L7: a commit behind a gap is not verified, and yet its log is noted as one that the peer has."""
+    monkeypatch.setattr(limits, "frontier_entries_max", 5)
+    a, b = sites("a", "b")
+    offered(b, a.author)
+    many = []
+    for boot in range(2, 9):
+        author = Author("a", a.book.practice, a.book.heads, boot=boot)
+        many.append(author.run(2)[1])
+    assert refused(b, *many).startswith("TooLarge: the peer sends commits of more logs")
+
+
 def test_a_log_of_nobody() -> None:
     a, b = sites("a", "b")
     nobody = Author("x", a.book.practice, a.book.heads)
@@ -232,3 +258,61 @@ def test_credit_comes_back_when_commits_are_stored(monkeypatch: pytest.MonkeyPat
     b.work()
     assert peer.waiting == 0
     assert peer.allowance() == 4_000 + sum(commit.size for commit in run)
+
+
+# -- what is looked at besides the signature ------------------------------------------------------------------------
+
+
+def test_a_commit_comes_with_all_its_content() -> None:
+    a, b = sites("a", "b")
+    commit = a.author.commit()
+    offered(b, a.author)
+    assert refused(b, replace(commit, parts=(b"",))) == "Malformed: a commit without all of its content"
+
+
+def test_messages_that_wait_for_membership_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "stalled_messages_max", 2)
+    a, b = sites("a", "b")
+    unknown = a.author.commit(members=[MemberHash(bytes(32))])
+    offered(b, a.author)
+    b.hear(1, commits(unknown), commits(unknown))
+    assert refused(b, unknown).startswith("NotAMember: commits name membership records that never came")
+
+
+def test_what_a_removed_one_wrote_counts_for_nothing_after_it_came_back() -> None:
+    """It names the membership in which it was removed: there it had no right to write."""
+    a, b, _ = sites("a", "b", "c")
+    a.book.removes("a", "c", readers="ab")
+    removed = a.book.heads
+    a.book.adds("a", "c")
+    b.greet(1, "a")
+    b.hear(1, messages.Records(tuple(data for _, data in a.book.records())))
+    assert b.book.names() == "abc"
+    b.hear(1, commits(Author("c", b.book.practice, removed, boot=2).commit()))
+    assert b.stored() == [] and b.alarms() == ["late"]
+    b.hear(1, commits(Author("c", b.book.practice, b.book.heads, boot=3).commit()))
+    assert len(b.stored()) == 1
+
+
+def attested(upto: int) -> tuple[Site, Author, Author]:
+    """At b, c was removed and `upto` of its commits are attested; and another branch of its log, signed by it too."""
+    b, gone = removal(0)
+    record = b.book.copy()
+    attest = record.put(_attest(record, gone, upto))
+    b.hear(1, messages.Records((dict(record.records())[attest],)))
+    other = Author("c", gone.practice, gone.members, commits=gone.commits[: upto - 1])
+    other.commit(size=77)
+    return b, gone, other
+
+
+def test_what_lies_behind_the_cut_is_set_aside() -> None:
+    b, gone, _ = attested(2)
+    b.hear(1, commits(*gone.commits))
+    assert b.stored() == [(gone.log, 1), (gone.log, 2)]
+    assert b.core.late == {gone.log: 2} and b.alarms() == ["late"]
+
+
+def test_the_cut_names_one_commit_and_no_other_in_its_place() -> None:
+    b, gone, other = attested(2)
+    b.hear(1, commits(*other.commits))
+    assert b.stored() == [(gone.log, 1)]

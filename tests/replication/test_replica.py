@@ -297,3 +297,22 @@ def test_a_site_is_put_together_from_what_is_stored() -> None:
     pump(again, b, 3)
     assert again.core.stored.sequence(b.author.log) == 3
     assert len(again.disk) == 3, "what it has is not asked for again"
+
+
+def test_a_frontier_of_more_logs_than_a_practice_has_ends_the_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    """L7: for a peer that is no member any more, too, of whom no holdings are kept."""
+    monkeypatch.setattr(limits, "frontier_entries_max", 4)
+    a, _ = sites("a", "b")
+    a.greet(1, "b")
+    heads = [(people.log("b", boot), people.head(1)) for boot in range(1, 7)]
+    a.hear(1, messages.Have(tuple(heads), False))
+    assert a.closed[1].startswith("TooLarge: the peer's frontier names more logs")
+
+
+def test_a_peer_that_asks_for_more_logs_than_a_practice_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """L7: what a peer wants is kept, also of logs that nobody has."""
+    monkeypatch.setattr(limits, "frontier_entries_max", 4)
+    a, _ = sites("a", "b")
+    a.greet(1, "b")
+    a.hear(1, messages.Feed(tuple((people.log("b", boot), 1) for boot in range(1, 7))))
+    assert a.closed[1].startswith("TooLarge: the peer asks for more logs")

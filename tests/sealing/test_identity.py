@@ -14,9 +14,10 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crdtsync import limits
 from crdtsync.errors import BadValue, Malformed
 from crdtsync.ids import ReplicaId, base32, replica_id_of
-from crdtsync.sealing.certificate import certificate_of
+from crdtsync.sealing.certificate import certificate_of, check_certificate
 from crdtsync.sealing.hybrid import KEM_BYTES
 from crdtsync.sealing.identity import Identity, PublicIdentity, replica_from_text, replica_text
 from crdtsync.sealing.signing import SMALL_ORDER
@@ -233,3 +234,8 @@ def test_every_mistyped_character_of_a_replica_is_noticed() -> None:
     for other in ("", text[:-1], text + "a", "%" + text, "ä" * 30):
         with pytest.raises(BadValue, match="replica id"):
             replica_from_text(other)
+
+
+def test_a_certificate_beyond_its_size_is_refused_unread() -> None:
+    with pytest.raises(Malformed, match="where at most 2048 are allowed"):
+        check_certificate(bytes(limits.certificate_bytes_max + 1), ReplicaId(bytes(16)))

@@ -207,3 +207,13 @@ def test_boot_sessions_of_each_system(tmp_path: Path, monkeypatch: pytest.Monkey
     assert boot_session() is None
     monkeypatch.setattr(sys, "platform", "win32")
     assert boot_session() is None
+
+
+def test_a_folder_that_was_moved_together_with_its_proof(folder: Path) -> None:
+    """The file's name follows from the folder's; what it says inside names the folder once more."""
+    old = _renewed(folder)
+    old.close()
+    moved = folder.rename(folder.with_name("weimar"))
+    new = _proof(moved)
+    old.path.rename(new.path)
+    assert not new.proves(LOG, NONCE, 5)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from crdtsync.errors import StorageFailure, UsageError
+from crdtsync.replication.commit import Commit, encode_header, header_hash
 from crdtsync.replication.stored import EMPTY_LOG
 from crdtsync.storage.memory import MemoryStore
 from crdtsync.testing import stores
@@ -147,3 +149,15 @@ def test_a_copy_goes_its_own_way() -> None:
     store.begin_view()
     with pytest.raises(UsageError, match="before or after"):
         store.copy()
+
+
+def test_a_log_is_appended_in_its_order_also_when_the_chain_fits() -> None:
+    """L3, the store's half: a sequence left out is refused though the hash before it is the right one."""
+    first = SampleLog("a").next()
+    header = replace(first.header, sequence=3, previous=first.hash)
+    data = encode_header(header)
+    skipping = Commit(header, data, first.parts, first.signature, header_hash(data))
+    store = MemoryStore()
+    store.append([(first, True)], 1)
+    with pytest.raises(UsageError, match="does not continue its log"):
+        store.append([(skipping, True)], 1)

@@ -16,7 +16,7 @@ import pytest
 
 from crdtsync.errors import AlreadyOpen, DamagedFile, RefusedError, RottenCommit, StorageFailure, UsageError
 from crdtsync.replication.stored import EMPTY_LOG, KeyObject, next_head
-from crdtsync.storage.database import connect_cipher
+from crdtsync.storage.database import LOG_FILE, connect_cipher, open_plain
 from crdtsync.storage.lock import FolderLock
 from crdtsync.storage.sqlite import SqliteStore
 from crdtsync.testing import stores
@@ -585,3 +585,11 @@ def _check_after_kill(store: SqliteStore, log: SampleLog, acknowledged: int) -> 
         assert store.document(KIND, sample_record(number)) == sample_change(number).document
     keys = store.keys(sample_key(number).id for number in range(1, len(commits) + 1))
     assert len(keys) == len(commits), "a key must be on disk before the commit that uses it"
+
+
+def test_a_mode_that_the_disk_does_not_offer_is_noticed(tmp_path: Path) -> None:
+    """SQLite ignores what it cannot do, so every mode is read back: a log without its sync would be no log (L1)."""
+    SqliteStore(tmp_path, VIEW_KEY).close()
+    impossible = replace(LOG_FILE, modes={"page_size": 512})
+    with pytest.raises(StorageFailure, match="does not offer page_size=512"):
+        open_plain(tmp_path, impossible)
