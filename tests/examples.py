@@ -1,6 +1,6 @@
 """How many examples Hypothesis tries, and which: always the same few by default, fresh and many when soaking.
 
-    CRDTSYNC_HYPOTHESIS_EXAMPLES=5000 python -m pytest -q tests -k "machine or laws"
+CRDTSYNC_HYPOTHESIS_EXAMPLES=5000 python -m pytest -q tests -k "machine or laws"
 """
 
 from __future__ import annotations

@@ -15,17 +15,33 @@ from typing import Any
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from crdtsync.errors import CrdtSyncError, StorageFailure, UnknownField, UnknownKind, UsageError
-from crdtsync.ids import CommitHash, DataKeyId, LogId, MemberHash
+from crdtsync.ids import CommitHash, DataKeyId, MemberHash
 from crdtsync.replication.commit import Commit, encode_header, header_hash
 from crdtsync.replication.stored import EMPTY_LOG, KeyObject, LogHead, StoredCommit, next_head
 from crdtsync.storage.base import Store, TableSpec, ViewChange, ViewState
 from crdtsync.storage.checks import EMPTY_VIEW
 from crdtsync.storage.memory import MemoryStore
 from crdtsync.storage.sqlite import SqliteStore
-from crdtsync.testing.stores import KIND, OTHER, TABLE, SampleLog, sample_change, sample_conflict, sample_key, sample_record
+from crdtsync.testing.stores import (
+    KIND,
+    OTHER,
+    TABLE,
+    SampleLog,
+    sample_change,
+    sample_conflict,
+    sample_key,
+    sample_record,
+)
 from tests.examples import examples
 
 Key = tuple[str, str]
