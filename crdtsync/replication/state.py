@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from crdtsync.ids import LogId, PracticeId, ReplicaId
+from crdtsync.ids import LogId, MemberHash, PracticeId, ReplicaId
 from crdtsync.replication import messages
 from crdtsync.replication.effects import Alarm, Effect, Send
 from crdtsync.replication.frontier import Frontier
@@ -33,6 +33,8 @@ class Core:
     feeds: Feeds = field(default_factory=Feeds)
     frozen: dict[LogId, str] = field(default_factory=dict)
     """Logs that have two hashes for one sequence somewhere: nothing more is taken of them (L3)."""
+    unstored: set[MemberHash] = field(default_factory=set)
+    """Membership records that count here and are on their way to the disk: others do not hear of them yet (L1)."""
     out: list[Effect] = field(default_factory=list)
     now: float = 0.0
 
