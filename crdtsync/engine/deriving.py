@@ -151,9 +151,11 @@ class Deriving:
 
     def _run_waiting(self, parts_max: int) -> bool:
         again: set[DataKeyId] = set()
+        finished = True
         subjects = self._waiting_subjects()
         for subject in sorted(subjects, key=lambda subject: (subjects[subject][0], subject)):
             if parts_max <= 0 or len(again) > limits.subjects_replayed_max:
+                finished = False
                 break
             keys = {key for _, key in subjects[subject]}
             several = self._derived_under_others(subject, keys)
@@ -161,14 +163,12 @@ class Deriving:
             parts_max -= max(taken, 1)
             if several and taken:
                 again.update(several)
-        else:
-            parts_max = 1
         if again:
             self._flush()
             replay_keys(self._store, self._parts, self.marks, self.view, again, self._alarm)
             self.shelf.clear()
         self.marks.unblock(self._parts)
-        return parts_max > 0
+        return finished
 
     def _waiting_subjects(self) -> dict[str, list[tuple[int, DataKeyId]]]:
         """Per subject whose waiting keys are here, the parts that wait, in the order of the log."""
