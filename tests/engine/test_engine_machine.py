@@ -146,6 +146,22 @@ class EngineMachine(RuleBasedStateMachine):
         before = site.engine.digest()
         assert site.engine.rebuild(site.now()) == before
 
+    @rule(seed=st.integers(0, 2**32), acts=st.integers(5, 30))
+    def a_while_passes(self, seed: int, acts: int) -> None:
+        """Everybody writes and takes from each other, mostly with the keys that belong to it."""
+        chance = random.Random(seed)
+        for _ in range(acts):
+            who, other, number = chance.randrange(3), chance.randrange(3), chance.randrange(2**20)
+            act = chance.random()
+            if act < 0.4:
+                self.write(who, [(number, chance.randrange(RECORDS)) for _ in range(chance.randint(1, 2))])
+            elif act < 0.8:
+                self.pull(who, other, chance.randint(1, 9), chance.random() < 0.7, number)
+            elif act < 0.9:
+                self.derive(who, chance.randint(1, 5))
+            else:
+                self.keys_come(who, other, chance.randrange(4))
+
     # -- the end of a process -----------------------------------------------------------------------------------------
 
     @rule(who=SITES, survive=st.integers(0, 4), fresh=st.booleans())
@@ -267,4 +283,4 @@ def shown(site: SiteRig) -> Any:
 
 def test_engines_agree_whatever_happens_to_them() -> None:
     machine: Any = EngineMachine
-    run_state_machine_as_test(machine, settings=examples(60, steps=25))
+    run_state_machine_as_test(machine, settings=examples(40, steps=15))
