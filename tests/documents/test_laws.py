@@ -73,15 +73,16 @@ VALUES = st.sampled_from([None, "high", "low", True, False, 1, 2, "draft", "acti
 def unseen(draw: st.DrawFn) -> list[Item]:
     """Surviving writes of one field: each of another commit, some at one time, some of equal value."""
     places = draw(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 3)), min_size=1, max_size=5, unique=True))
-    return [Item(tag, at, draw(st.integers(1, 3)), draw(VALUES), None) for tag, at in places]
+    return [Item(tag, at, draw(st.integers(1, 2)), draw(VALUES), None) for tag, at in places]
 
 
-@given(st.sampled_from(RULES), unseen(), st.randoms(use_true_random=False))
-def test_what_a_rule_decides_follows_from_the_set_alone(rule: Rule, items: list[Item], chance: random.Random) -> None:
+@given(unseen(), st.randoms(use_true_random=False))
+def test_what_a_rule_decides_follows_from_the_set_alone(items: list[Item], chance: random.Random) -> None:
     """Commutative, and associative with it: there is no order in which to bracket."""
     shuffled = list(items)
     chance.shuffle(shuffled)
-    assert decide(rule, shuffled) == decide(rule, items)
+    for rule in RULES:
+        assert decide(rule, shuffled) == decide(rule, items)
     assert survivors(shuffled) == survivors(items)
 
 

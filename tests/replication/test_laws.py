@@ -179,7 +179,7 @@ def closed(book: Book, chance: random.Random) -> Book:
 
 
 @given(ACTS, st.integers(0, 2**32))
-@examples(80)
+@examples(50)
 def test_who_belongs_does_not_depend_on_the_order_of_arrival(acts: list[tuple[str, str, str, int]], seed: int) -> None:
     book, chance = practice(acts), random.Random(seed)
     for _ in range(3):
@@ -194,7 +194,7 @@ def test_who_belongs_does_not_depend_on_the_order_of_arrival(acts: list[tuple[st
 
 
 @given(ACTS, st.integers(0, 2**32))
-@examples(80)
+@examples(50)
 def test_a_removal_that_counts_is_undone_by_a_new_add_alone(acts: list[tuple[str, str, str, int]], seed: int) -> None:
     """Removal is monotone: whatever else becomes known, only an add that has seen it lets the removed one in again."""
     book = practice(acts)
@@ -283,6 +283,7 @@ def commits(draw: st.DrawFn) -> Commit:
 
 
 @given(commits())
+@examples(40)
 def test_commits_read_back(commit: Commit) -> None:
     data = encode_commit(commit)
     assert decode_commit(data) == commit
@@ -292,6 +293,7 @@ def test_commits_read_back(commit: Commit) -> None:
 
 
 @given(commits(), st.integers(0, 10_000), st.integers(1, 255))
+@examples(40)
 def test_a_changed_header_is_another_commit_or_none(commit: Commit, at: int, bit: int) -> None:
     """One hash, one meaning: no two byte strings pass for one header."""
     data = bytearray(commit.header_bytes)
@@ -317,6 +319,7 @@ PARTS = st.builds(
 
 
 @given(PARTS)
+@examples(40)
 def test_parts_read_back(part: Part) -> None:
     data = encode_part(part)
     assert decode_part(data) == part
@@ -327,12 +330,14 @@ KEYS = st.builds(key_object, raw(16).map(EpochId), st.text(max_size=26), raw(40)
 
 
 @given(KEYS, KEYS)
+@examples(40)
 def test_keys_read_back_under_an_id_of_their_own(key: KeyObject, other: KeyObject) -> None:
     assert key_from_items(key_items(key)) == key
     assert (key.id == other.id) == (key == other)
 
 
 @given(st.lists(commits(), max_size=4), KEYS, st.integers(0, 2**53))
+@examples(40)
 def test_commits_in_messages_read_back(run: list[Commit], key: KeyObject, sent: int) -> None:
     message = messages.Commits(sent, (key,), tuple(run))
     data = messages.encode(message)
@@ -390,6 +395,7 @@ def records(draw: st.DrawFn) -> bytes:
 
 
 @given(records())
+@examples(40)
 def test_membership_records_read_back(data: bytes) -> None:
     record = decode_record(data)
     assert record.data == data
