@@ -444,7 +444,8 @@ class SessionMachine(RuleBasedStateMachine):
     def apart(self) -> str:
         """Why the sites that stay are not yet one."""
         first, *others = self.staying()
-        keys = {key for item in first.disk for key in introduced(item.commit)}
+        held = {key for site in (first, *others) for key in site.keys}  # what the removed one alone had is gone
+        keys = {key for item in first.disk for key in introduced(item.commit)} & held
         for site in (first, *others):
             if (site.core.inbox.commits and not self.removed) or site.core.busy or site.waiting:
                 return f"{site.name} has work left"
