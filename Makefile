@@ -43,6 +43,7 @@ types: venv
 
 soak: venv
 	$(PY) -m pytest -q -m soak
+	CRDTSYNC_HYPOTHESIS_EXAMPLES=2000 $(PY) -m pytest -q tests -k "machine or laws"
 	$(PY) -m crdtsync.testing --seeds 1000 --json
 	$(PY) -m crdtsync.testing.power_cuts --images 20000 --json
 	$(PY) -m crdtsync.testing.io_faults

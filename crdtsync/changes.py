@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import Final
 
 from crdtsync.errors import UsageError
 from crdtsync.ids import RecordId
+
+_ARRIVAL: Final = re.compile(r"[0-9]{1,18}")
+"""More digits no arrival has, and no database would take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +28,7 @@ class Cursor:
             return cls()
         arrival, _, rest = text.partition(".")
         kind, _, record = rest.partition(".")
-        if not arrival.isdigit():
+        if not _ARRIVAL.fullmatch(arrival):
             raise UsageError("a cursor is what an earlier change brought; None begins from the start")
         return cls(int(arrival), kind, record)
 

@@ -58,9 +58,12 @@ def base32(data: bytes) -> str:
 
 
 def from_base32(text: str) -> bytes:
-    """The inverse of `base32`. Raises ValueError for anything else."""
+    """The inverse of `base32`. Raises ValueError for anything else: each value has one text."""
     padded = text.upper() + "=" * (-len(text) % 8)
-    return base64.b32decode(padded)
+    data = base64.b32decode(padded)
+    if base32(data) != text:
+        raise ValueError("not lower-case base32, or with bits left over at its end")
+    return data
 
 
 def replica_id_of(sig: bytes) -> ReplicaId:
@@ -92,7 +95,7 @@ def log_from_text(text: str) -> LogId:
     """The inverse of `log_text`. Raises ValueError."""
     replica, _, boot = text.partition(".")
     log = LogId(from_base32(replica) + from_base32(boot))
-    if len(log) != LOG_ID_BYTES:
+    if len(log) != LOG_ID_BYTES or log_text(log) != text:
         raise ValueError("a log is named by 26 characters, a point and 13 characters")
     return log
 
@@ -105,7 +108,10 @@ def commit_text(commit: CommitId) -> str:
 def commit_from_text(text: str) -> CommitId:
     """The inverse of `commit_text`. Raises ValueError."""
     log, _, sequence = text.rpartition(":")
-    return CommitId(log_from_text(log), int(sequence))
+    commit = CommitId(log_from_text(log), int(sequence))
+    if commit_text(commit) != text:
+        raise ValueError("a commit is named by its log, a colon and its number without sign or leading zeros")
+    return commit
 
 
 def log_tag(log: LogId) -> str:

@@ -10,6 +10,9 @@ import pytest
 
 import crdtsync.practice  # noqa: F401 - declares its kinds before any test does
 from crdtsync.documents import kinds
+from tests.examples import load_profile
+
+load_profile()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -396,9 +396,11 @@ class Deriving:
     def _run_waiting(self, parts_max: int) -> bool:
         again: set[DataKeyId] = set()
         records: Records = set()
+        finished = True
         subjects = self._waiting_subjects()
         for subject in sorted(subjects, key=lambda subject: (subjects[subject][0], subject)):
             if parts_max <= 0 or len(again) > limits.subjects_replayed_max:
+                finished = False
                 break
             keys = {key for _, key in subjects[subject]}
             several = self._derived_under_others(subject, keys)
@@ -406,8 +408,6 @@ class Deriving:
             parts_max -= max(taken, 1)
             if taken and (several or not whole):
                 again.update(several or keys)
-        else:
-            parts_max = 1
         records |= self._records_under(again)
         if self.marks.unsure and not self.marks.waiting:
             records |= {record for arrival in self.marks.unsure for record in self._touched_at(arrival)}
@@ -415,7 +415,7 @@ class Deriving:
         if records:
             self._replay(records)
         self.marks.unblock(self._parts)
-        return parts_max > 0
+        return finished
 
     def _touched_at(self, arrival: int) -> Records:
         return set(self.deriver.touched(self.deriver.at(arrival)))

@@ -19,10 +19,15 @@ from crdtsync.replication.state import Core
 
 def tell(core: Core, peer: Peer) -> None:
     """Say which membership records are here."""
-    hashes = [member for member, _ in core.membership.records()]
+    hashes = [member for member, _ in _on_disk(core)]
     step = limits.member_hashes_per_message_max
     for start in range(0, len(hashes), step):
         core.send(peer, Members(tuple(hashes[start : start + step]), last=start + step >= len(hashes)))
+
+
+def _on_disk(core: Core) -> list[tuple[MemberHash, bytes]]:
+    """The records that others may hear of (L1), parents before children."""
+    return [record for record in core.membership.records() if record[0] not in core.unstored]
 
 
 def told(core: Core, peer: Peer, message: Members) -> None:
@@ -36,7 +41,7 @@ def told(core: Core, peer: Peer, message: Members) -> None:
         raise TooLarge("the peer names more membership records than a practice can have")
     if message.last:
         peer.member_hashes, peer.member_told = peer.member_told, set()
-        _send_lacking(core, peer, core.membership.records())
+        _send_lacking(core, peer, _on_disk(core))
 
 
 def _send_lacking(core: Core, peer: Peer, records: Iterable[tuple[MemberHash, bytes]]) -> None:
@@ -68,6 +73,7 @@ def received(core: Core, peer: Peer, message: Records) -> bool:
                 continue
             if member is not None:
                 peer.member_hashes.add(member)
+                core.unstored.add(member)
                 fresh.append((member, data))
     finally:
         if fresh:  # also when a later one is refused: what counts here must be on disk, others may build on it
@@ -78,6 +84,7 @@ def received(core: Core, peer: Peer, message: Records) -> bool:
 def stored(core: Core, records: Sequence[tuple[MemberHash, bytes]]) -> None:
     """Records, of a peer or our own, are on disk: pass them on, and end the links of those who belong no longer."""
     for member, data in records:
+        core.unstored.discard(member)
         if not core.membership.has(member):
             core.membership.add(data)
     state = core.membership.state()

@@ -157,11 +157,18 @@ class Repair:
 
     def _unblock(self) -> None:
         """A link whose whole credit waits here for commits that another link does not bring: let them go, and ask for
-        them again behind what they wait for."""
+        them again behind what they wait for.
+
+        What they wait for may have been lost on this very link: that is asked for once the peer has answered, and
+        letting go before would begin the waiting for that answer anew, for ever.
+        """
         core = self._core
         for peer in core.live_peers():
             quiet = core.now - peer.commits_at >= limits.feed_stall_s
             if quiet and peer.waiting >= limits.in_flight_bytes_max // 2:
+                if peer.answered < peer.commits_at:
+                    core.send(peer, ping(core, peer), urgent=False)
+                    continue
                 for log in core.inbox.held_from(peer.link):
                     self._receiving.drop(log)
                 self._receiving.grant(peer, step=1)

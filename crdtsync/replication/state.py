@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from crdtsync.ids import CommitId, Head, LogId, PracticeId, ReplicaId, base32, replica_of
+from crdtsync.ids import CommitId, Head, LogId, MemberHash, PracticeId, ReplicaId, base32, replica_of
 from crdtsync.replication import messages
 from crdtsync.replication.boots import Boots
 from crdtsync.replication.commit import Commit
@@ -42,6 +42,8 @@ class Core:
     """Commits on our disk that are not what was written any more: they are asked for again (L5)."""
     touched: set[ReplicaId] = field(default_factory=set)
     """Replicas whose boots may end elsewhere than when that was last looked at (L4)."""
+    unstored: set[MemberHash] = field(default_factory=set)
+    """Membership records that count here and are on their way to the disk: others do not hear of them yet (L1)."""
     out: list[Effect] = field(default_factory=list)
     now: float = 0.0
 

@@ -162,7 +162,10 @@ class Store(Protocol):
     # -- the view: derived, one transaction per batch (L2, L8) ---------------------------------------------------------
 
     def declare_tables(self, tables: Sequence[TableSpec]) -> bool:
-        """Create missing tables, columns and indexes. True when something was added to a view that holds documents."""
+        """Create missing tables, columns and indexes. True when something was added to a view that holds documents.
+
+        Raises UsageError while a transaction of the view is open.
+        """
 
     def view_state(self) -> ViewState:
         """What the view was derived from. A view that is no prefix of the log is empty when this returns (L1)."""

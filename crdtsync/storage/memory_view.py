@@ -51,6 +51,7 @@ class MemoryView(ABC):
     def declare_tables(self, tables: Sequence[TableSpec]) -> bool:
         """Remember the columns of each kind; True when a view that holds documents got a new table or column."""
         self._guard()
+        self._refuse_open()
         added = False
         for spec in tables:
             columns = self._tables.setdefault(spec.kind, [])
@@ -129,9 +130,12 @@ class MemoryView(ABC):
     def begin_view(self) -> None:
         """Begin a transaction of the view."""
         self._guard()
+        self._refuse_open()
+        self._begun = []
+
+    def _refuse_open(self) -> None:
         if self._begun is not None:
             raise UsageError("a transaction of the view is open; end it with commit_view or abort_view first")
-        self._begun = []
 
     def _open(self) -> list[Callable[[], None]]:
         self._guard()

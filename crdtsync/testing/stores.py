@@ -543,6 +543,8 @@ def view_follows_the_log(disk: Disk) -> None:
         store.commit_view(ViewState(LogHead(1, bytes(32)), bytes(32), 0))
     with refused(UsageError, "is open"):
         store.begin_view()
+    with refused(UsageError, "is open"):
+        store.declare_tables([TABLE])
     store.commit_view(ViewState(head, bytes(32), 0))
     with refused(UsageError, "begin_view"):
         store.write_view([sample_change(1)])

@@ -20,10 +20,12 @@ Update = tuple[int, bytes]  # writer, update
 WRITERS = (11, 22, 33)
 
 
-def histories(seed: int, steps: int = 14) -> tuple[list[Update], list[set[int]], list[Doc]]:
+def histories(
+    seed: int, steps: int = 14, writers: Sequence[int] = WRITERS
+) -> tuple[list[Update], list[set[int]], list[Doc]]:
     """Updates of three writers with the indexes that each depends on, and the writers' documents."""
     rng = random.Random(seed)
-    documents = [Doc(client_id=client) for client in WRITERS]
+    documents = [Doc(client_id=client) for client in writers]
     updates: list[Update] = []
     needs: list[set[int]] = []
     known: list[set[int]] = [set(), set(), set()]
@@ -131,6 +133,93 @@ def test_a_dropped_update_is_not_noticed_by_the_library() -> None:
     updates, _, _ = histories(3)
     whole, lacking = loaded([u for _, u in updates]), loaded([u for _, u in updates[1:]])
     assert snapshot(whole) != snapshot(lacking)
+
+
+def test_shuffled_updates_are_often_wrong_and_nothing_says_so() -> None:
+    """Everything arrived, nothing was raised, and yet it is another document (L2)."""
+    wrong = 0
+    for seed in range(40):
+        updates, needs, _ = histories(seed)
+        right = loaded([updates[index][1] for index in causal(random.Random(0), updates, needs)])
+        shuffled = list(updates)
+        random.Random(seed).shuffle(shuffled)
+        document = loaded([update for _, update in shuffled])
+        wrong += values(document) != values(right)
+        document.apply_update(right.get_update())
+        assert (values(document), snapshot(document)) == (values(right), snapshot(right)), "a whole state heals"
+    assert wrong > 10
+
+
+def test_an_update_that_comes_after_what_follows_it_leaves_the_document_wrong_in_places() -> None:
+    """A dropped update that is delivered late does not mend what was applied meanwhile; a whole state does."""
+    stuck = 0
+    for seed in range(60):
+        updates, needs, _ = histories(seed)
+        order = causal(random.Random(0), updates, needs)
+        right = loaded([updates[index][1] for index in order])
+        late = order[len(order) // 3]
+        document = loaded([updates[index][1] for index in [*(i for i in order if i != late), late]])
+        stuck += values(document) != values(right)
+    assert stuck > 0
+
+
+def test_an_update_that_comes_again_at_any_time_changes_nothing() -> None:
+    """Duplicates of everything, in any order, behind everything; and a whole state behind itself."""
+    for seed in range(40):
+        updates, needs, _ = histories(seed)
+        document = loaded([updates[index][1] for index in causal(random.Random(seed), updates, needs)])
+        before = values(document), snapshot(document)
+        again = [update for _, update in updates] * 2
+        random.Random(seed).shuffle(again)
+        for update in again:
+            document.apply_update(update)
+        document.apply_update(document.get_update())
+        assert (values(document), snapshot(document)) == before
+
+
+def test_raw_snapshots_differ_where_sorted_ones_do_not() -> None:
+    """Their bytes stand in the order of a hash map, so they are parsed and sorted before they are hashed (L5)."""
+    differing = 0
+    for seed in range(40):
+        updates, needs, _ = histories(seed, 14, [random.Random(seed + each).getrandbits(53) for each in WRITERS])
+        one, two = (
+            loaded([updates[index][1] for index in causal(random.Random(attempt), updates, needs)])
+            for attempt in (1, 2)
+        )
+        assert snapshot(one) == snapshot(two)
+        raw = [_pycrdt.Snapshot.from_doc(document._doc).encode() for document in (one, two)]
+        differing += raw[0] != raw[1]
+    assert differing > 0
+
+
+def test_the_events_update_is_the_change_alone() -> None:
+    """What a commit carries: an update since a state vector would carry everything that was ever deleted."""
+    document = Doc(client_id=1)
+    root = document.get("r", type=Map)
+    for step in range(200):
+        root[f"k{step % 20}"] = f"{step}"
+        if step % 3 == 0:
+            del root[f"k{step % 20}"]
+    before, vector = document.get_update(), document.get_state()
+    caught: list[bytes] = []
+    document.observe(lambda event: caught.append(event.update))
+    root["k1"] = "new"
+    [delta] = caught
+    since = document.get_update(vector)
+    assert len(delta) < len(since)
+    for update in (delta, since):
+        twin = loaded([before, update])
+        assert (values(twin), snapshot(twin)) == (values(document), snapshot(document))
+
+
+def test_a_transaction_that_fails_is_not_rolled_back() -> None:
+    """So a document that took part in something that failed is thrown away."""
+    document = Doc(client_id=1)
+    root = document.get("r", type=Map)
+    with pytest.raises(ZeroDivisionError), document.transaction():
+        root["half"] = "done"
+        raise ZeroDivisionError
+    assert dict(root.to_py() or {}) == {"half": "done"}
 
 
 def test_state_vectors_and_update_bytes_prove_nothing() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from crdtsync import limits
 from crdtsync.errors import RefusedError
 from crdtsync.ids import BootId
 from crdtsync.practice import Patient, Task
@@ -262,3 +263,19 @@ def test_a_record_is_built_again_when_its_first_key_comes_last(make_store: MakeS
     assert gera.engine.digest() == jena.engine.digest()
     assert (gera.patient(1).title, gera.patient(1).given_name) == ("b", "Erika")
     assert gera.verify(jena) == []
+
+
+def test_more_subjects_than_are_built_again_in_one_go(make_store: MakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who stops at that limit says that there is more: once it said that nothing was left (found by a machine)."""
+    monkeypatch.setattr(limits, "subjects_replayed_max", 1)
+    jena, weimar, gera = SiteRig("jena"), SiteRig("weimar"), SiteRig("gera", make_store())
+    for number in range(4):
+        jena.write(patient_of(number))
+        weimar.write(patient_of(number, title="Dr."))
+    jena.sync(weimar)
+    gera.pull(jena, keys=False)
+    gera.derive()
+    keys_by(gera, jena)
+    assert not gera.engine.derive_waiting(gera.now()).done
+    assert gera.derive().waiting == []
+    assert gera.engine.digest() == jena.engine.digest() == weimar.engine.digest()

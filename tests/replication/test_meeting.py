@@ -54,6 +54,24 @@ def test_nothing_is_passed_on_before_it_is_on_disk() -> None:
     assert records_said(b, 1) == [], "whoever sent it has it"
 
 
+def test_who_asks_meanwhile_hears_only_of_what_is_on_disk() -> None:
+    """L1: a list that comes in, and one that is told, while a record is on its way to the disk (found by a machine)."""
+    a, b, _ = sites("a", "b", "c")
+    b.greet(1, "a")
+    b.greet(2, "c")
+    before = {member for member, _ in b.book.records()}
+    b.hold = True
+    added = a.book.adds("a", "d")
+    b.hear(1, messages.Records((dict(a.book.records())[added],)))
+    b.hear(2, messages.Members(tuple(before), True))
+    assert records_said(b, 2) == []
+    b.hear(2, hello("c", b.book))
+    told = [said for said in b.said(2) if isinstance(said, messages.Members)]
+    assert {member for said in told for member in said.hashes} == before
+    b.work()
+    assert [decode_record(data).hash for data in records_said(b, 2)] == [added]
+
+
 def test_records_that_were_lost_on_the_way_are_sent_again() -> None:
     """What the peer does not name it does not have, also where we sent it (once found by a seed)."""
     a, b = sites("a", "b")

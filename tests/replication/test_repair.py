@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crdtsync import limits
-from crdtsync.ids import DataKeyId
+from crdtsync.ids import DataKeyId, LogId
 from crdtsync.replication import events, messages
 from crdtsync.replication.effects import Close, ReadSums, Send
 from crdtsync.replication.messages import members_digest
@@ -232,6 +232,10 @@ def test_a_link_full_of_what_waits_for_another_lets_it_go(monkeypatch: pytest.Mo
     c.hear(1, commits(*b.author.commits))
     assert c.core.peers[1].waiting > 1_500
     c.later(limits.feed_stall_s)
+    [asked, *_] = [said for said in c.said(1) if isinstance(said, messages.Ping)]
+    assert c.core.peers[1].waiting > 1_500, "more may be on its way"
+    c.hear(1, messages.Pong(asked.time))
+    c.later(limits.repair_interval_s)
     assert c.core.peers[1].waiting == 0 and c.core.inbox.commits == 0
 
 
@@ -253,3 +257,27 @@ def test_giving_up_many_logs_takes_several_messages(monkeypatch: pytest.MonkeyPa
     c.later(limits.feed_stall_s)
     unfed = [message for message in c.said(1) if isinstance(message, messages.Unfeed)]
     assert len(unfed) == 2 and all(len(message.logs) == 1 for message in unfed)
+
+
+def test_what_was_lost_on_a_full_link_is_asked_for_before_anything_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what was let go comes again, looks like progress, and the lost one is never asked for (a machine's find)."""
+    monkeypatch.setattr(limits, "in_flight_bytes_max", 3_000)
+    a, b, c = sites("a", "b", "c")
+    lost = a.author.commit()
+    b.author.commit({a.author.log: lost.head}, size=2_500)
+    heads = ((a.author.log, lost.head), (b.author.log, b.author.head))
+    c.greet(1, "b", *heads)
+    c.hear(1, commits(*b.author.commits))
+    asked_for: set[LogId] = set()
+    for _ in range(10):
+        c.later(limits.repair_interval_s)
+        c.now += 0.1  # the way there and back
+        said = c.said(1)
+        c.hear(1, *(messages.Pong(ping.time) for ping in said if isinstance(ping, messages.Ping)))
+        c.hear(1, messages.Have(heads, True))
+        feeds = [feed for feed in (*said, *c.said(1)) if isinstance(feed, messages.Feed)]
+        fed = {log for feed in feeds for log, _ in feed.cursors}
+        asked_for |= fed
+        if b.author.log in fed:
+            c.hear(1, commits(*b.author.commits, sent=10_000))
+    assert a.author.log in asked_for
