@@ -89,7 +89,9 @@ class Inbox:
         return batch
 
     def _ready(self, log: LogId, commit: Commit) -> bool:
-        for other, head in commit.header.dependencies:
+        header = commit.header
+        # The head that a boot continues may be named by a later commit only, where there is much to name.
+        for other, head in (*header.dependencies, *((header.continues,) if header.continues else ())):
             if other != log and self.taken.sequence(other) < head.sequence:
                 self._blocked.setdefault(other, {})[log] = None
                 return False
