@@ -104,7 +104,9 @@ class Replica:
 
     @property
     def wakeup(self) -> float:
-        """When the driver must come back with a `Tick` at the latest."""
+        """When the driver must come back with a `Tick` at the latest; never, while there is no link to look after."""
+        if not self._core.peers:
+            return float("inf")
         due = min(self._repair.due, self._holdings.due)
         for peer in self._core.peers.values():
             if peer.unsaid:
