@@ -9,34 +9,43 @@ from crdtsync.documents import Document
 from crdtsync.engine import Engine
 from crdtsync.ids import Head, LogId, replica_of
 from crdtsync.sealing.keyring import Keyring
-from crdtsync.testing.ledger import Ledger, OracleFailed, short
+from crdtsync.testing.archive import Archive
+from crdtsync.testing.ledger import Ledger, short
 from crdtsync.testing.node import Node
+from crdtsync.testing.process import Process
+from crdtsync.testing.verdict import OracleFailed
 
 
-def unsettled(nodes: Sequence[Node]) -> str:
-    """Why these sites are not yet one: empty when logs, membership and views are equal and nothing waits."""
-    if any(not node.up for node in nodes):
-        return "a site is down"
+def unsettled(nodes: Sequence[Node], archives: Sequence[Archive] = ()) -> str:
+    """Why these are not yet one: empty when logs and membership are equal, views too, and nothing waits."""
     first = nodes[0]
-    heads = first.replica.membership.heads
-    frontier = first.replica.stored
+    for process in (*nodes, *archives):
+        reason = _apart(process, first) if process.up else "a site is down"
+        if reason:
+            return reason
     for node in nodes:
-        core = node.replica
         status = node.host.engine.status()
-        if core.membership.heads != heads:
-            return f"{node.name} knows another membership than {first.name}"
-        if core.stored != frontier:
-            return f"{node.name} holds other commits than {first.name}: {_difference(core.stored, frontier)}"
-        if core.inbox.commits or core.busy:
-            return f"{node.name} has {core.inbox.commits} commits in its inbox"
         if status.derived != status.arrival or status.waiting:
             return f"{node.name} has derived {status.derived} of {status.arrival}, {status.waiting} keys are waited for"
-        if core.attests_due():
+        if node.replica.attests_due():
             return f"{node.name} has heads of removed replicas to attest"
-        if any(peer.waiting for peer in core.peers.values()):
-            return f"{node.name} counts commits as waiting, although none is"
     if len({node.host.engine.digest() for node in nodes}) != 1:
         return "digests differ at equal frontiers"
+    return ""
+
+
+def _apart(node: Process, first: Process) -> str:
+    heads = first.replica.membership.heads
+    frontier = first.replica.stored
+    core = node.replica
+    if core.membership.heads != heads:
+        return f"{node.name} knows another membership than {first.name}"
+    if core.stored != frontier:
+        return f"{node.name} holds other commits than {first.name}: {_difference(core.stored, frontier)}"
+    if core.inbox.commits or core.busy:
+        return f"{node.name} has {core.inbox.commits} commits in its inbox"
+    if any(peer.waiting for peer in core.peers.values()):
+        return f"{node.name} counts commits as waiting, although none is"
     return ""
 
 
@@ -50,7 +59,7 @@ def _difference(one: object, other: object) -> str:
     return ", ".join(parts)
 
 
-def bounds(node: Node) -> None:
+def bounds(node: Process) -> None:
     """L7: what a site holds for others keeps to its limits."""
     core = node.replica
     if core.inbox.commits > limits.inbox_commits_max or core.inbox.bytes > limits.inbox_bytes_max:
@@ -62,7 +71,7 @@ def bounds(node: Node) -> None:
             raise OracleFailed(f"L7: {node.name} gives more credit than it has room")
 
 
-def nothing_lost(nodes: Sequence[Node], ledger: Ledger) -> None:
+def nothing_lost(nodes: Sequence[Process], ledger: Ledger) -> None:
     """L1: whatever an application or a peer was told stands at every site, but for what a removal cuts off."""
     cuts = nodes[0].replica.membership.state().cuts
     for (log, sequence), commit in ledger.acknowledged.items():
@@ -74,7 +83,7 @@ def nothing_lost(nodes: Sequence[Node], ledger: Ledger) -> None:
                 raise OracleFailed(f"L1: {short(log)}:{sequence} was acknowledged and is not at {node.name}")
 
 
-def cuts_kept(nodes: Sequence[Node], ledger: Ledger) -> None:
+def cuts_kept(nodes: Sequence[Process], ledger: Ledger) -> None:
     """What is stored of a removed replica is what was attested, at every site."""
     for node in nodes:
         cuts = node.replica.membership.state().cuts
@@ -110,13 +119,17 @@ def whole_views(nodes: Sequence[Node]) -> None:
             raise OracleFailed(f"L5: the digest of {node.name} is not the sum over its documents")
 
 
-def rebuilt(node: Node) -> None:
-    """L8: deriving everything again, on a copy of the disk and by nothing but fresh objects, gives the same digest."""
+def engine_on_copy(node: Node) -> Engine:
+    """A fresh engine on a copy of a site's disk, with the keys that the site has."""
     keyring = Keyring(node.sealer)
     for epoch in node.host.keyring.epochs():
         keyring.learn(node.host.keyring.key(epoch))
-    engine = Engine(node.disk.image(), node.sealer, keyring, practice=node.practice, replica=node.replica_id)
-    if engine.rebuild(node.wall_ms()) != node.host.engine.digest():
+    return Engine(node.disk.image(), node.sealer, keyring, practice=node.practice, replica=node.replica_id)
+
+
+def rebuilt(node: Node) -> None:
+    """L8: deriving everything again, on a copy of the disk and by nothing but fresh objects, gives the same digest."""
+    if engine_on_copy(node).rebuild(node.wall_ms()) != node.host.engine.digest():
         raise OracleFailed(f"L8: the view of {node.name} is not what follows from its log")
 
 
@@ -128,11 +141,12 @@ def verified(node: Node) -> None:
         raise OracleFailed(f"verifying {node.name} finds: {result.problems[0]}")
 
 
-def credit_whole(nodes: Sequence[Node]) -> None:
+def credit_whole(nodes: Sequence[Process]) -> None:
     """L7: at rest every link on which all that was sent has arrived has its whole credit again, but for the step below
     which it is not worth a message."""
-    for node in nodes:
-        for other in nodes:
+    single = [node for node in nodes if sum(other.replica_id == node.replica_id for other in nodes) == 1]
+    for node in single:
+        for other in single:
             here = [peer for peer in node.replica.peers.values() if peer.replica == other.replica_id and peer.live]
             there = [peer for peer in other.replica.peers.values() if peer.replica == node.replica_id and peer.live]
             for mine, theirs in zip(here, there, strict=False):
@@ -141,7 +155,7 @@ def credit_whole(nodes: Sequence[Node]) -> None:
                     raise OracleFailed(f"L7: credit of {node.name} at {other.name} has shrunk to {mine.credit} bytes")
 
 
-def few_duplicates(nodes: Sequence[Node]) -> None:
+def few_duplicates(nodes: Sequence[Process]) -> None:
     """M1: where the network neither loses nor doubles, a commit crosses into a site once."""
     duplicates = sum(node.duplicates for node in nodes)
     received = sum(node.received for node in nodes)

@@ -50,7 +50,7 @@ def traces(hash_seed: str, *seeds: int) -> list[str]:
 def test_honest_worlds_hold() -> None:
     for outcome in outcomes(range(300, 306), processes=1):
         assert outcome.failure == "", f"seed {outcome.seed}"
-        assert outcome.virtual_hours > 1.0
+        assert outcome.virtual_hours > 0.5
         assert outcome.commits > 10
 
 
@@ -92,7 +92,7 @@ def test_worlds_differ_in_kind() -> None:
     for option in ("rough", "removal", "restore", "tight", "large", "calm"):
         assert {getattr(world, option) for world in worlds} == {True, False}
     assert {world.topology for world in worlds} == {"mesh", "chain", "ring", "star", "random"}
-    assert {world.sites for world in worlds} == {2, 3, 4, 5}
+    assert {world.sites for world in worlds} == set(range(2, 10))
     for point in CRASH_POINTS:
         assert any(world.crash_points[point] and world.crashes for world in worlds)
 
