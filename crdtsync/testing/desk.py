@@ -40,6 +40,8 @@ class Desk:
     ) -> None:
         self.known: list[tuple[str, RecordId]] = []
         self.patients: list[RecordId] = []
+        self.large: list[list[tuple[str, RecordId]]] = []
+        """What each large transaction has made: to be seen whole or not at all, at every site."""
         self.written = 0
         self.refused = 0
         self._chance = chance
@@ -67,6 +69,7 @@ class Desk:
             record = self._new()
             record.source = self._ids.randbytes(90_000).hex()
             records.append(record)
+        self.large.append([(record.kind, record.id) for record in records])
         self._submit(node, records)
 
     def edit(self, node: Node, kind: str, record: RecordId) -> None:

@@ -44,6 +44,9 @@ class World(Protocol):
     def opened(self, node: Node) -> None:
         """A site has host and core, and does not run yet."""
 
+    def derived(self, node: Node) -> None:
+        """A site's view has grown."""
+
     def lost_links(self, process: Process, link: int, reason: str) -> None:
         """A process ends a link."""
 

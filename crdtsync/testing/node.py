@@ -151,6 +151,7 @@ class Node(Process):
 
     def derived(self, result: DeriveResult) -> None:
         """The view is so far now."""
+        self.world.derived(self)
         for text in result.alarms:
             self.world.alarmed(self, effects.Alarm("held", text))
         if result.done:

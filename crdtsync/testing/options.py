@@ -119,7 +119,7 @@ def draw(streams: Streams) -> Options:
     chance = streams("options")
     sites = chance.choice((2, 3, 3, 3, 4, 4, 5, 5, 6, 7, 8, 9))
     calm = chance.random() < 0.1
-    large = chance.random() < 0.04
+    large = chance.random() < 0.06
     crashes = 0 if calm or chance.random() < 0.25 else chance.randint(1, 8)
     days = not calm and streams("options/days").random() < 0.06
     if days:

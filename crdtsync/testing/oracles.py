@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from crdtsync import limits
 from crdtsync.documents import Document
 from crdtsync.engine import Engine
-from crdtsync.ids import Head, LogId, replica_of
+from crdtsync.ids import Head, LogId, RecordId, replica_of
 from crdtsync.sealing.keyring import Keyring
 from crdtsync.testing.archive import Archive
 from crdtsync.testing.ledger import Ledger, short
@@ -153,6 +153,14 @@ def credit_whole(nodes: Sequence[Process]) -> None:
                 least = limits.in_flight_bytes_max - limits.credit_bytes_step
                 if mine.sent == theirs.received and mine.credit < least:
                     raise OracleFailed(f"L7: credit of {node.name} at {other.name} has shrunk to {mine.credit} bytes")
+
+
+def whole_transactions(node: Node, transactions: Iterable[Sequence[tuple[str, RecordId]]]) -> None:
+    """L2: of what one transaction made a view shows all or nothing."""
+    for made in transactions:
+        shown = [node.disk.changed_at(kind, record) is not None for kind, record in made]
+        if any(shown) and not all(shown):
+            raise OracleFailed(f"L2: {node.name} shows {sum(shown)} of {len(shown)} records of one transaction")
 
 
 def few_duplicates(nodes: Sequence[Process]) -> None:

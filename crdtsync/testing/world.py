@@ -107,6 +107,11 @@ class World:
         if not any(word in f"{alarm.kind} {alarm.text}" for word in self.expected_alarms):
             raise OracleFailed(f"{process.name} raises a false alarm: {alarm.kind}: {alarm.text}")
 
+    def derived(self, node: Node) -> None:
+        """A transaction is seen whole or not at all."""
+        if self.desk.large:
+            oracles.whole_transactions(node, self.desk.large)
+
     def lost_links(self, process: Process, link: int, reason: str) -> None:
         """Nobody ends a link for what an honest replica said, unless its disk has changed that."""
         if reason.startswith(_GOOD_ENDINGS) or self.ledger.removed or process.hostile:

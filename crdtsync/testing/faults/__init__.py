@@ -9,7 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from crdtsync.testing.faults import clocks, copies, disks, hostile, lines, membership, processes, versions
+from crdtsync.testing.faults import (
+    clocks,
+    copies,
+    disks,
+    forks,
+    hostile,
+    lines,
+    membership,
+    poison,
+    processes,
+    versions,
+)
 
 if TYPE_CHECKING:
     from crdtsync.testing.story import Story
@@ -23,5 +34,7 @@ FAULTS: Final[tuple[Callable[[Story], None], ...]] = (
     disks.plan,
     versions.plan,
     hostile.plan,
+    poison.plan,
+    forks.plan,
 )
 """All kinds, in the order in which they are planned."""
