@@ -86,6 +86,8 @@ class Ledger:
         self.pasts: dict[Place, Mapping[LogId, int]] = {}
         self.acknowledged: dict[Place, CommitHash] = {}
         self.removed: set[ReplicaId] = set()
+        self.forked: set[ReplicaId] = set()
+        """Replicas that sign one sequence twice: of their logs two hashes are no failure of those who are told."""
 
     def appended(self, account: Account, commits: Sequence[tuple[Commit, bool]]) -> None:
         """A disk took commits. Raises OracleFailed where L2 or L3 does not hold, or a stamp is not what it must be."""
@@ -124,7 +126,7 @@ class Ledger:
 
     def _one_hash(self, account: Account, place: Place, commit: CommitHash) -> None:
         known = self.hashes.setdefault(place, commit)
-        if known != commit:
+        if known != commit and replica_of(place[0]) not in self.forked:
             raise OracleFailed(f"L3: {short(place[0])}:{place[1]} has a second hash at {account.name}")
 
     def _gapless(self, account: Account, commit: Commit) -> None:

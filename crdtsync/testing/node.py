@@ -108,6 +108,8 @@ class Node(Process):
                 return
             raise
         if self.blown("write"):
+            for pending in group:
+                pending.done(None)
             return
         for pending, outcome in zip(group, outcomes, strict=True):
             self.world.ledger.wrote(self.account, outcome.commits)

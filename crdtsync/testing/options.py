@@ -92,6 +92,7 @@ class Options:
     care_s: float = 0.0
     versions: bool = False
     hostile: tuple[str, ...] = ()
+    pair: bool = False
 
     @property
     def calm(self) -> bool:
@@ -155,6 +156,7 @@ def draw(streams: Streams) -> Options:
         care_s=some("care", 0.2, (1, 10, 60)),
         versions=bool(some("versions", 0.12, (1,))),
         hostile=_habits(streams, calm=calm),
+        pair=streams("options/pair").random() < 0.1,
     )
     # A copied disk is one machine too many: it is told apart from what else happens to a site's name and disk.
     clone = not (plain.removal or plain.restore or plain.tight) and bool(some("clone", 0.25, (1,)))

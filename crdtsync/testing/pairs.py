@@ -28,6 +28,7 @@ FIELDS: Final = ("family_name", "given_name", "title")
 _RECORDS: Final = 4
 _ACTS: Final = 40
 _RETRY_S: Final = 2.0
+_PLAY_S_MAX: Final = 20_000.0
 
 Values = dict[RecordId, dict[str, Any]]
 
@@ -67,6 +68,8 @@ class PairWorld(World):
             self._next(name)
         while self._left:
             self.run(30.0)
+            if self.timeline.now > _PLAY_S_MAX:
+                raise OracleFailed(f"{self._left} acts of a plan are not done after {_PLAY_S_MAX:.0f} s")
         self.heal()
         self.settle()
         self.check()
@@ -150,9 +153,9 @@ class PairWorld(World):
         return found
 
 
-def compare(plan: int, one: int, other: int) -> Values:
+def compare(plan: int, one: int, other: int, *, planted: Callable[[Node], None] | None = None) -> Values:
     """Play one plan in two worlds. Raises OracleFailed when they end with other values."""
-    first, second = PairWorld(plan, one).play(), PairWorld(plan, other).play()
+    first, second = (PairWorld(plan, seed, planted=planted).play() for seed in (one, other))
     if first != second:
         raise OracleFailed(f"plan {plan} ends with other values in world {other} than in world {one}")
     return first

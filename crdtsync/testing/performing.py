@@ -65,6 +65,8 @@ def _store(node: Process, effect: effects.Store) -> bool:
 
 
 def _store_members(node: Process, effect: effects.StoreMembers) -> bool:
+    node.coming.extend(effect.records)
+
     def job() -> None:
         node.publish(effect.records)
 

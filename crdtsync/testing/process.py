@@ -133,6 +133,8 @@ class Process(ABC):
         self._monotonic = self.world.streams(f"{self.name}/start").uniform(0.0, 1e6)
         self._jobs: deque[tuple[float, Callable[[], None]]] = deque()
         self._working = False
+        self.coming: list[tuple[MemberHash, bytes]] = []
+        """Membership records that are to be stored."""
         self._tick_at = float("inf")
         self._spins = 0
         self.step("starts")
@@ -288,7 +290,9 @@ class Process(ABC):
 
     def publish(self, records: Sequence[tuple[MemberHash, bytes]]) -> bool:
         """Make membership records durable and tell everybody, from within a job. False when the process ended."""
-        self.keeper.add_members(records)
+        # What these records build on may still be on its way to the disk: it never comes behind them.
+        self.keeper.add_members([*self.coming, *records])
+        self.coming = [record for record in self.coming if record not in records]
         self.step(f"publishes {[record[:3].hex() for record, _ in records]}")
         return self.handle(events.MembersStored(records))
 

@@ -13,6 +13,7 @@ from crdtsync.testing.faults import FAULTS
 from crdtsync.testing.ground import Machine
 from crdtsync.testing.node import Node
 from crdtsync.testing.options import TIGHT_LIMITS, Options, edges, weather
+from crdtsync.testing.pairs import compare
 from crdtsync.testing.process import Process
 from crdtsync.testing.world import World, tightened
 
@@ -97,9 +98,9 @@ class Story(World):
         with tightened(bounds):
             self._settlers()
             self._plan_work()
-            self.over = False
             for plan in FAULTS:
                 plan(self)
+            self.over = False
             self._watch()
             self.run(options.duration_s)
             self.over = True
@@ -110,6 +111,9 @@ class Story(World):
                 process.count_links()
             if options.calm:
                 oracles.few_duplicates(self.everybody())
+        if options.pair:
+            self.faults["pairs"] += 1
+            compare(self.seed, 2 * self.seed, 2 * self.seed + 1, planted=self._planted)
 
     def _settlers(self) -> None:
         """Sites, archives, and the lines between them."""

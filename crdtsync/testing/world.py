@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from crdtsync import limits, members
+from crdtsync.errors import StorageFailure
 from crdtsync.ids import MemberHash, PracticeId
 from crdtsync.replication import effects
 from crdtsync.replication.membership import Membership
@@ -196,10 +197,15 @@ class World:
 
     def remove(self, by: Node, gone: Node) -> None:
         """An admin removes a site; from within a job or between events."""
-        gone.removed = True
-        self.ledger.removed.add(gone.replica_id)
         self.expected_alarms.add("late")
-        shut_out(by, gone)
+        before = self.ledger.removed.copy()
+        self.ledger.removed.add(gone.replica_id)
+        gone.removed = True
+        try:
+            shut_out(by, gone)
+        except StorageFailure:  # nobody was removed
+            self.ledger.removed, gone.removed = before, False
+            raise
 
     def connect(self, edges: Iterable[tuple[str, str]], weather: Weather | None = None) -> None:
         """Give pairs of machines a line."""
@@ -274,7 +280,7 @@ class World:
         self.rot.verdict()
         chosen = self.streams("oracles").choice(nodes)
         oracles.rebuilt(chosen)
-        oracles.verified(chosen)
+        oracles.verified(chosen, poisoned=self.faults["poison"] > 0)
 
 
 def _learn(process: Process, records: Sequence[tuple[MemberHash, bytes]]) -> None:

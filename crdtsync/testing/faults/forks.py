@@ -34,6 +34,7 @@ def plan(story: Story) -> None:
     deceived = frozenset(chance.sample(others, len(others) // 2))
     story.expected_alarms.add("fork")
     story.faults["forks"] += 1
+    story.ledger.forked.add(node.replica_id)
     twist = Fork(node, deceived)
     story.timeline.at(
         chance.uniform(60.0, story.options.duration_s * 0.8),
