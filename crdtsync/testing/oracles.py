@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from crdtsync import limits
 from crdtsync.documents import Document
 from crdtsync.engine import Engine
-from crdtsync.ids import Head, LogId, RecordId, replica_of
+from crdtsync.ids import Head, LogId, RecordId, ReplicaId, replica_of
 from crdtsync.sealing.keyring import Keyring
 from crdtsync.testing.archive import Archive
 from crdtsync.testing.ledger import Ledger, short
@@ -117,6 +117,23 @@ def whole_views(nodes: Sequence[Node]) -> None:
             count += 1
         if ((total % (1 << 256)).to_bytes(32, "big").hex(), count) != node.host.engine.digest():
             raise OracleFailed(f"L5: the digest of {node.name} is not the sum over its documents")
+
+
+def twins(nodes: Sequence[Node]) -> None:
+    """L4: machines that run copies of one disk write logs of their own, all of which are everywhere.
+
+    What the practice decides about such a replica (that it is suspended until an admin signs who succeeds) is looked at
+    here, and nowhere else, once there is such a decision.
+    """
+    machines: dict[ReplicaId, list[Node]] = {}
+    for node in nodes:
+        machines.setdefault(node.replica_id, []).append(node)
+    for twin in (node for same in machines.values() if len(same) > 1 for node in same):
+        if sum(other.host.log == twin.host.log for other in machines[twin.replica_id]) > 1:
+            raise OracleFailed(f"L4: {twin.name} writes under the name of another machine")
+        written = twin.disk.frontier().get(twin.host.log)
+        if written is not None and any(node.disk.frontier().get(twin.host.log) != written for node in nodes):
+            raise OracleFailed(f"L4: what {twin.name} has written is not everywhere")
 
 
 def engine_on_copy(node: Node) -> Engine:

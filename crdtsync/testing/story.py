@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from crdtsync.testing import oracles
+from crdtsync.testing.disk import SYNC_FAILED
 from crdtsync.testing.faults import FAULTS
 from crdtsync.testing.ground import Machine
 from crdtsync.testing.node import Node
@@ -74,7 +75,8 @@ class Story(World):
             return ""
         del self.refusing[process.name]
         self.faults["io_errors"] += 1
-        return f"input/output error on {where}"
+        late = self.streams("faults/syncs").random() < 0.5
+        return f"{SYNC_FAILED if late else 'input/output error'} on {where}"
 
     def crashed(self, process: Process) -> None:
         """It comes back after a while."""

@@ -271,6 +271,7 @@ class World:
         nodes, archives = self.members(), self.keepers()
         oracles.nothing_lost([*nodes, *archives], self.ledger)
         oracles.cuts_kept([*nodes, *archives], self.ledger)
+        oracles.twins(nodes)
         oracles.equal_conflicts(nodes)
         oracles.whole_views(nodes)
         oracles.credit_whole([*nodes, *archives])

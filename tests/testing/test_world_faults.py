@@ -15,7 +15,7 @@ from crdtsync.replication import messages
 from crdtsync.testing import settling
 from crdtsync.testing.audit import walk
 from crdtsync.testing.canary import Canary
-from crdtsync.testing.disk import Disk, PowerCut, flipped
+from crdtsync.testing.disk import SYNC_FAILED, Disk, PowerCut, flipped
 from crdtsync.testing.faults import lies
 from crdtsync.testing.faults.forks import Fork
 from crdtsync.testing.faults.versions import _newer
@@ -140,6 +140,20 @@ def test_a_disk_that_refused_is_not_asked_again() -> None:
         disk.set_meta({"a": b"2"})
     disk.survive()
     disk.set_meta({"a": b"3"})
+
+
+def test_a_failed_sync_may_have_written_all_the_same() -> None:
+    made = settled("Jena", "Weimar")
+    commits = [(stored.commit, True) for stored in made.node("Jena").disk.arrivals(0, 10, 1 << 20)]
+    for text, there in ((SYNC_FAILED, len(commits)), ("input/output error", 0)):
+        disk = Disk()
+        disk.refuses = lambda where, text=text: text  # type: ignore[misc]
+        with pytest.raises(StorageFailure, match=text):
+            disk.append(commits, 0)
+        with pytest.raises(StorageFailure):
+            disk.log_head()
+        disk.survive()
+        assert disk.log_head().arrival == there
 
 
 def test_a_torn_append_leaves_a_prefix_and_ends_the_process() -> None:
