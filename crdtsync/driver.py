@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -18,7 +19,14 @@ import anyio.lowlevel
 
 from crdtsync import limits, members
 from crdtsync.engine import DeriveResult, DueHold, WriteGrant, WriteOutcome, WriteRequest
-from crdtsync.errors import CrdtSyncError, DamagedFile, EnvironmentFailure, RefusedError, UsageError
+from crdtsync.errors import (
+    CrdtSyncError,
+    DamagedFile,
+    EnvironmentFailure,
+    RefusedError,
+    RottenCommit,
+    UsageError,
+)
 from crdtsync.host import Host
 from crdtsync.ids import CommitId, LogId, MemberHash, ReplicaId
 from crdtsync.replication import effects, events
@@ -124,6 +132,8 @@ class Driver:
         self._awaited: set[_Awaited] = set()
         self._write_queued = False
         self._deriving = False
+        self._unlearnt = False
+        self._rot = False
         self.stuck = ""
         """Why the view cannot go on although the log does; empty as long as it can."""
         self._holds: Sequence[DueHold] = ()
@@ -218,7 +228,8 @@ class Driver:
 
         result, rotten = await self.thread.run(look)
         self._derived(result)
-        if rotten:
+        if rotten or self._rot:
+            self._rot = bool(rotten)
             self.handle(events.RotFound(rotten))
 
     def _queue(self, job: Job) -> None:
@@ -523,12 +534,16 @@ class Driver:
             if mended:
                 self.handle(events.Mended(mended))
                 self.derive_soon()
+                if self._unlearnt:
+                    self._unlearnt = False
+                    self._members_changed(effects.MembersChanged())
 
         self._queue(job)
 
     def _repair_records(self, effect: effects.RepairRecords) -> None:
         async def job() -> None:
-            self._derived(await self.thread.run(lambda host: host.engine.repair(effect.records, host.now_ms())))
+            with suppress(RottenCommit):
+                self._derived(await self.thread.run(lambda host: host.engine.repair(effect.records, host.now_ms())))
 
         self._queue(job)
 
@@ -537,8 +552,11 @@ class Driver:
         state = self.replica.membership.state()
 
         async def job() -> None:
-            if await self.thread.run(lambda host: host.learn(state)):
-                await self._derive_waiting()
+            try:
+                if await self.thread.run(lambda host: host.learn(state)):
+                    await self._derive_waiting()
+            except RottenCommit:
+                self._unlearnt = True  # what is to be left out cannot be read now: once it is whole again
             self.members_changed.notify()
             self.heard.notify()
 
@@ -564,7 +582,8 @@ class Driver:
         del effect
 
         async def job() -> None:
-            await self.thread.run(lambda host: host.engine.rebuild(host.now_ms(), None))
+            with suppress(RottenCommit):  # it is asked for again, and then everything is looked over
+                await self.thread.run(lambda host: host.engine.rebuild(host.now_ms(), None))
             self.derive_soon()
 
         self._queue(job)

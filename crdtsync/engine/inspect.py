@@ -17,7 +17,7 @@ from crdtsync.documents import Document
 from crdtsync.engine.shelf import OpenRecord
 from crdtsync.engine.view import View, is_record, view_change
 from crdtsync.errors import Poisoned, RottenCommit
-from crdtsync.ids import RecordId, ReplicaId, replica_of
+from crdtsync.ids import CommitId, RecordId, ReplicaId, replica_of
 from crdtsync.replication.commit import signed_bytes
 from crdtsync.replication.stored import StoredCommit
 from crdtsync.sealing.base import Sealer
@@ -32,11 +32,12 @@ _CLIENT = 1
 @dataclass(frozen=True, slots=True)
 class Findings:
     """What one page brought: records that the view shows wrongly, whether the digest is not the sum of all (told at the
-    end of a pass), rotten commits, and whether the pass over the view has ended."""
+    end of a pass), rotten commits, changed signatures, and whether the pass over the view has ended."""
 
     records: tuple[Place, ...] = ()
     sum_differs: bool = False
     rotten: tuple[RottenCommit, ...] = ()
+    unsigned: tuple[RottenCommit, ...] = ()
     ended: bool = False
 
 
@@ -116,7 +117,15 @@ class Inspector:
             return Findings()
         places = [stored.arrival for stored in sound] + [error.arrival for error in rotten]
         self._arrival = max(places)
-        return Findings(rotten=(*rotten, *self._unsigned(sound, keys_of)))
+        return Findings(rotten=tuple(rotten), unsigned=tuple(self._unsigned(sound, keys_of)))
+
+    def is_rotten(self, commit: CommitId, keys_of: KeysOf) -> bool:
+        """Whether a commit is not what was written, now."""
+        try:
+            stored = self._store.commit(*commit)
+        except RottenCommit:
+            return True
+        return stored is None or bool(self._unsigned([stored], keys_of))
 
     def _unsigned(self, commits: Sequence[StoredCommit], keys_of: KeysOf) -> list[RottenCommit]:
         """Commits that bear no signature of their author although it was verified once: no chain covers it."""

@@ -54,7 +54,9 @@ class Upkeep:
     def inspect(self, keys_of: KeysOf) -> bool:
         """Look over the next page, derive anew what it shows wrongly. True when the whole view must be derived anew."""
         findings = self._inspector.step(keys_of)
+        self._rotten = {name: error for name, error in self._rotten.items() if self._inspector.is_rotten(name, keys_of)}
         self.note(findings.rotten)
+        self._unsigned(findings.unsigned)
         wrong = [place for place in findings.records if place not in self._beyond_us]
         if wrong and self._anew(wrong, tampered=True):
             for place in wrong:
@@ -62,6 +64,16 @@ class Upkeep:
         if findings.sum_differs:
             self._alarm("The view held other records than its log says, changed from outside; all are derived anew.")
         return findings.sum_differs
+
+    def _unsigned(self, errors: Sequence[RottenCommit]) -> None:
+        """Signatures that have changed: a later commit of the log vouches for all before it, through the chain. Only
+        the newest one has nothing but its own, and is fetched again."""
+        frontier = self._store.frontier() if errors else {}
+        for error in errors:
+            if error.sequence < frontier[LogId(error.log)].sequence:
+                self._store.uncheck(error.arrival)
+            else:
+                self.note([error])
 
     def _tell(self, place: Place) -> None:
         kind, record = place

@@ -126,7 +126,7 @@ class AgainRead:
 
 @dataclass(frozen=True, slots=True)
 class RotFound:
-    """These commits on our disk are not what was written any more."""
+    """These commits on our disk are not what was written any more, and no others, as far as that was noticed."""
 
     commits: Sequence[CommitId]
 

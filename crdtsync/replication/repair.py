@@ -115,8 +115,11 @@ class Repair:
 
     def rot_found(self, commits: Iterable[CommitId]) -> None:
         """Our disk has changed these commits: ask for them again (L5)."""
-        core = self._core
-        fresh = [commit for commit in commits if commit not in core.rotten]
+        core, known = self._core, set(commits)
+        whole = [commit for commit in core.rotten if commit not in known]
+        if whole:
+            self.mended(whole)
+        fresh = [commit for commit in known if commit not in core.rotten]
         if not fresh:
             return
         if not core.rotten:
@@ -125,7 +128,7 @@ class Repair:
                 "Commits on this disk are not what was written any more; they are fetched again from other "
                 "sites. Have the disk looked at.",
             )
-        for commit in fresh[: limits.rotten_commits_max - len(core.rotten)]:
+        for commit in sorted(fresh)[: limits.rotten_commits_max - len(core.rotten)]:
             core.rotten[commit] = None
         self._ask_again()
 

@@ -140,8 +140,11 @@ class Replica:
 
     @property
     def wakeup(self) -> float:
-        """When the driver must come back with a `Tick` at the latest."""
-        due = min(self._repair.due, self._holdings.due, self._recovering.due, self._forks.due)
+        """When the driver must come back with a `Tick` at the latest; never, while there is no link to look after."""
+        due = min(self._recovering.due, self._forks.due)
+        if not self._core.peers:
+            return due
+        due = min(due, self._repair.due, self._holdings.due)
         for peer in self._core.peers.values():
             if peer.unsaid:
                 due = min(due, peer.told_at + limits.have_interval_s)

@@ -159,6 +159,10 @@ class Store(Protocol):
         """Put a commit's bytes in the place of rotten ones, synced. Raises BadSignature when it is not the commit that
         the chain over the log names there, or lacks a part."""
 
+    def uncheck(self, arrival: int) -> None:
+        """Note, synced, that the signature of this commit was not verified: it does not verify any more. The chain to
+        a later commit of its log vouches for it."""
+
     # -- the view: derived, one transaction per batch (L2, L8) ---------------------------------------------------------
 
     def declare_tables(self, tables: Sequence[TableSpec]) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from crdtsync.errors import BadSignature, RottenCommit, StorageFailure, UsageError
@@ -227,6 +228,11 @@ class MemoryStore(MemoryView):
         sound = [stored for stored in page if stored.arrival not in self._rotten]
         return sound, [RottenCommit(item.arrival, *item.commit.id) for item in page if item.arrival in self._rotten]
 
+    def uncheck(self, arrival: int) -> None:
+        """Note that the signature of this commit was not verified."""
+        self._guard()
+        self._replace(replace(self._arrivals[arrival - 1], checked=False))
+
     def mend(self, arrival: int, commit: Commit) -> None:
         """Put a commit's bytes in the place of rotten ones. Raises BadSignature when it is another one."""
         self._guard()
@@ -236,6 +242,11 @@ class MemoryStore(MemoryView):
         if not all(commit.parts):
             raise BadSignature("a commit without all of its content mends nothing")
         self._rotten.discard(arrival)
+        self._replace(replace(self._arrivals[arrival - 1], commit=commit))
+
+    def _replace(self, stored: StoredCommit) -> None:
+        header = stored.commit.header
+        self._arrivals[stored.arrival - 1] = self._logs[header.log][header.sequence - 1] = stored
 
     def feeds(self, cursors: Mapping[LogId, int], commits_max: int, bytes_max: int) -> list[StoredCommit]:
         """Commits of the named logs, each from its cursor's sequence on, merged in order of arrival."""

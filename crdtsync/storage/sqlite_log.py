@@ -255,6 +255,12 @@ class SqliteLog(StorePart):
         return sound, rotten
 
     @guarded(LOG_FILE)
+    def uncheck(self, arrival: int) -> None:
+        """Note that the signature of this commit was not verified."""
+        with transaction(self._log_db) as db:
+            db.execute("UPDATE entry SET checked = 0 WHERE arrival = ?", (arrival,))
+
+    @guarded(LOG_FILE)
     def mend(self, arrival: int, commit: Commit) -> None:
         """Put a commit's bytes in the place of rotten ones, synced. Raises BadSignature when it is another one."""
         db = self._log_db

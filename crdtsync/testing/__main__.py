@@ -14,10 +14,13 @@ from dataclasses import asdict
 from typing import Any
 
 from crdtsync.testing.planted import PLANTED
-from crdtsync.testing.runner import Summary, outcomes
+from crdtsync.testing.runner import Summary, outcomes, table
 from crdtsync.testing.simulate import Outcome
+from crdtsync.testing.sources import core_hash
 
 _SEED_MAX = 2**63 - 1
+_SEEDS = 100
+_TABLE_SEEDS = 200
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,6 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.list_planted:
         _say("\n".join(sorted(PLANTED)))
         return 0
+    if options.planted_table:
+        return _table(options.seeds or _TABLE_SEEDS, as_json=options.json)
+    options.seeds = options.seeds or _SEEDS
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     summary = Summary()
     interrupted = False
@@ -51,15 +57,31 @@ def _parser() -> argparse.ArgumentParser:
         "promise of replication. One line per seed on stdout, the summary last; the steps of a failing seed on stderr.",
         epilog="Exit 0 when every seed held, 1 when one failed. A failing seed is played again exactly by --seed N.",
     )
-    parser.add_argument("--seeds", type=_count, default=100, metavar="N", help="how many seeds to play (default 100)")
+    parser.add_argument("--seeds", type=_count, metavar="N", help="how many seeds to play (default 100)")
     parser.add_argument("--first-seed", type=_seed, default=0, metavar="K", help="the first of them (default 0)")
     parser.add_argument("--seed", type=_seed, metavar="K", help="play this one seed only, in this process")
     parser.add_argument(
         "--planted", choices=sorted(PLANTED), metavar="NAME", help="plant this bug and stop at the seed that finds it"
     )
     parser.add_argument("--list-planted", action="store_true", help="print the names of the planted bugs, and end")
+    parser.add_argument(
+        "--planted-table",
+        action="store_true",
+        help="plant every bug in turn and tell which seed finds it, of --seeds (default 200) at most",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object per seed instead of words")
     return parser
+
+
+def _table(seeds_max: int, *, as_json: bool) -> int:
+    """Search for all planted bugs; 1 when one of them was not found."""
+    missed = 0
+    with closing(table(seeds_max, sorted(PLANTED))) as rows:
+        for row in rows:
+            missed += row.found_at_seed < 0
+            seed = row.found_at_seed if row.found_at_seed >= 0 else "not found"
+            _say(json.dumps(asdict(row)) if as_json else f"| {row.name} | {row.what} | {seed} | {row.failure} |")
+    return 1 if missed else 0
 
 
 def _count(text: str) -> int:
@@ -94,6 +116,7 @@ def _report(outcome: Outcome, *, as_json: bool) -> None:
 
 def _summed(summary: Summary, planted: str | None, interrupted: bool) -> dict[str, Any]:
     line = _rounded(asdict(summary))
+    line["sources"] = core_hash()
     if planted:
         line["planted"] = planted
     if interrupted:

@@ -10,6 +10,7 @@ from crdtsync.replication.member_codec import decode_record
 
 if TYPE_CHECKING:
     from crdtsync.testing.node import Node
+    from crdtsync.testing.process import Process
 
 
 def care(node: Node) -> None:
@@ -48,10 +49,10 @@ def _publish(node: Node, data: bytes) -> bool:
     return node.publish([(decode_record(data).hash, data)])
 
 
-def admit(node: Node, newcomer: Node) -> list[tuple[MemberHash, bytes]]:
+def admit(node: Node, newcomer: Process, role: str = "site") -> list[tuple[MemberHash, bytes]]:
     """At `node`, an admin: let `newcomer` in. Returns the records that it starts with."""
     membership = node.replica.membership
-    entry = members.entry_of(newcomer.sealer.public, name=newcomer.name, admin=True)
+    entry = members.entry_of(newcomer.sealer.public, name=newcomer.name, role=role, admin=role == "site")
     data = members.adding(node.host, membership.place(node.replica_id), membership.state(), entry)
     _publish(node, data)
     return membership.records()
@@ -65,3 +66,10 @@ def shut_out(node: Node, gone: Node) -> None:
     member = state.members[gone.replica_id]
     data = members.removing(node.host, membership.place(node.replica_id), state, member, "stolen", heads)
     _publish(node, data)
+
+
+def rotate(node: Node) -> None:
+    """From within a job: begin a new epoch, although none has to begin."""
+    membership = node.replica.membership
+    if membership.state().active(node.replica_id) is not None:
+        _publish(node, members.opening_epoch(node.host, membership.place(node.replica_id), membership.state()))

@@ -12,12 +12,14 @@ from typing import Any, Final
 
 from crdtsync.documents import Document, Record, edits_of, read, subject_of
 from crdtsync.engine import RecordEdits, WriteOutcome, WriteRequest
+from crdtsync.errors import StorageFailure
 from crdtsync.ids import RecordId, record_id
 from crdtsync.practice import Allergy, Appointment, ChartEntry, MedicationStatement, Patient
 from crdtsync.practice.appointment import Slot
 from crdtsync.practice.medication import Dosage, Drug
-from crdtsync.testing.ledger import OracleFailed
+from crdtsync.testing.desk_sessions import Sessions
 from crdtsync.testing.node import Node
+from crdtsync.testing.verdict import OracleFailed
 
 _NAMES: Final = ("Birkenfeld", "Grünauer", "Mühlhöfer", "Rehbach", "Schönkamp", "Dornstett")
 _WORDS: Final = ("Blutdruck", "müde", "Husten", "ß", "Kontrolle", "übel", "Größe", "80/120", "ja", "🙂")
@@ -28,13 +30,24 @@ _DAY: Final = datetime.datetime(2026, 1, 5, 8, tzinfo=datetime.UTC)
 class Desk:
     """Writes records. `known` are all that were ever begun; `chance` is the stream that the work is drawn from."""
 
-    def __init__(self, chance: random.Random, ids: random.Random) -> None:
+    def __init__(
+        self,
+        chance: random.Random,
+        ids: random.Random,
+        *,
+        canary: str = "Kanarienvogel",
+        sessions: Sessions | None = None,
+    ) -> None:
         self.known: list[tuple[str, RecordId]] = []
         self.patients: list[RecordId] = []
+        self.large: list[list[tuple[str, RecordId]]] = []
+        """What each large transaction has made: to be seen whole or not at all, at every site."""
         self.written = 0
         self.refused = 0
         self._chance = chance
         self._ids = ids
+        self._canary = canary
+        self._sessions = sessions or Sessions()
 
     # -- acts --------------------------------------------------------------------------------------------------------
 
@@ -56,6 +69,7 @@ class Desk:
             record = self._new()
             record.source = self._ids.randbytes(90_000).hex()
             records.append(record)
+        self.large.append([(record.kind, record.id) for record in records])
         self._submit(node, records)
 
     def edit(self, node: Node, kind: str, record: RecordId) -> None:
@@ -67,7 +81,12 @@ class Desk:
 
     def read(self, node: Node, kind: str, record: RecordId) -> Any:
         """The record as the view of `node` shows it, or None."""
-        stored = node.disk.document(kind, record)
+        try:
+            stored = node.disk.document(kind, record)
+        except StorageFailure as error:
+            node.fail(str(error))
+            return None
+        self._sessions.read(node, kind, record, node.disk.changed_at(kind, record))
         return None if stored is None else read(kind, record, Document(1, stored.state).content())
 
     def _submit(self, node: Node, records: list[Any]) -> None:
@@ -79,10 +98,15 @@ class Desk:
         if changes:
             expected = [(record.kind, record.id, _registers(record)) for record in records]
             request = WriteRequest("dr.weber", "work", "desk-1", "care", changes)
-            node.write(request, lambda outcome: self._written(node, expected, outcome))
+            shown = self._sessions.shown(node)
+            node.write(request, lambda outcome: self._written(node, expected, shown, outcome))
 
     def _written(
-        self, node: Node, expected: list[tuple[str, RecordId, dict[str, Any]]], outcome: WriteOutcome | None
+        self,
+        node: Node,
+        expected: list[tuple[str, RecordId, dict[str, Any]]],
+        shown: int,
+        outcome: WriteOutcome | None,
     ) -> None:
         if outcome is None:
             self.refused += 1
@@ -90,11 +114,12 @@ class Desk:
         if outcome.error is not None:
             raise OracleFailed(f"{node.name} refuses an honest transaction: {outcome.error}")
         self.written += 1
+        self._sessions.wrote(node, [commit.id for commit in outcome.commits], shown)
         for kind, record, values in expected:
             found = self.read(node, kind, record)
-            for field, value in values.items():
-                if found is None or (getattr(found, field) != value and value not in found.conflicts.get(field, ())):
-                    raise OracleFailed(f"{node.name} does not read its own write of {kind}.{field}")
+            if not node.up:
+                return
+            self._sessions.read_back(node, kind, found, values)
 
     # -- new records -------------------------------------------------------------------------------------------------
 
@@ -102,6 +127,7 @@ class Desk:
         if not self.patients or self._chance.random() < 0.25:
             record: Record = Patient(family_name=self._chance.choice(_NAMES), given_name="Erika", phones=["03641 1"])
             record.id = record_id(self._ids.randbytes(16))
+            record.source = self._canary
             self.patients.append(record.id)
         else:
             record = self._chance.choice(_NEW)(self, self._chance.choice(self.patients))

@@ -6,18 +6,23 @@ author's disk held when it was written.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
 
+from crdtsync.clock import wall_ms
 from crdtsync.ids import CommitHash, Head, LogId, ReplicaId, replica_of
 from crdtsync.replication.commit import NO_HASH, Commit
 from crdtsync.replication.membership import State
 from crdtsync.testing.disk import Disk
+from crdtsync.testing.verdict import OracleFailed
+
+__all__ = ["Account", "Ledger", "OracleFailed", "Place", "rightful", "short", "whole"]
 
 Place = tuple[LogId, int]
-
-
-class OracleFailed(AssertionError):
-    """The world is not as it was promised to be. The text names the promise and the place."""
+_AHEAD_MS: Final = 5 * 60 * 1000
+_COMMIT: Final = b"crdtsync/commit/1"
+_PART: Final = b"crdtsync/part/1"
 
 
 def short(log: LogId) -> str:
@@ -25,12 +30,31 @@ def short(log: LogId) -> str:
     return f"{log[:3].hex()}.{log[16:19].hex()}"
 
 
-class Account:
-    """What one site's disk was seen to take, and what the site told others that it has."""
+def whole(commit: Commit) -> str:
+    """What is wrong with a commit taken by itself: its hash, and the bytes of its parts. Empty when nothing is."""
+    if hashlib.sha256(_COMMIT + commit.header_bytes).digest() != commit.hash:
+        return "is kept under a hash that is not its own"
+    for ref, sealed in zip(commit.header.parts, commit.parts, strict=True):
+        if sealed and hashlib.sha256(_PART + sealed).digest() != ref.hash:
+            return "has a part whose bytes are not those that its header names"
+    return ""
 
-    def __init__(self, name: str, replica: ReplicaId) -> None:
+
+class Account:
+    """What one replica's disk was seen to take, what it told others that it has, and what its clock has shown.
+
+    `wall` reads that clock; `wall_max` is the latest time that it ever showed, `stepped_back_ms` how far it was ever
+    set back, in all.
+    """
+
+    def __init__(self, name: str, replica: ReplicaId, wall: Callable[[], int] = lambda: 0) -> None:
         self.name = name
         self.replica = replica
+        self.wall = wall
+        self.wall_max = 0
+        self.stepped_back_ms = 0
+        self.arrived: dict[LogId, tuple[int, int]] = {}
+        """Per log the stamp of its last commit here, and what the clock showed when that came."""
         self.frontier: dict[LogId, Head] = {}
         self.told: dict[LogId, Head] = {}
         self.written: dict[Place, CommitHash] = {}
@@ -57,25 +81,52 @@ class Ledger:
 
     def __init__(self) -> None:
         self.hashes: dict[Place, CommitHash] = {}
+        self.stamps: dict[ReplicaId, int] = {}
+        """Per replica the latest stamp that it gave."""
         self.pasts: dict[Place, Mapping[LogId, int]] = {}
         self.acknowledged: dict[Place, CommitHash] = {}
         self.removed: set[ReplicaId] = set()
+        self.forked: set[ReplicaId] = set()
+        """Replicas that sign one sequence twice: of their logs two hashes are no failure of those who are told."""
 
     def appended(self, account: Account, commits: Sequence[tuple[Commit, bool]]) -> None:
-        """A disk took commits. Raises OracleFailed where L2 or L3 does not hold."""
+        """A disk took commits. Raises OracleFailed where L2 or L3 does not hold, or a stamp is not what it must be."""
+        now_ms = account.wall()
+        account.wall_max = max(account.wall_max, now_ms)
         for commit, _ in commits:
             header = commit.header
             place = (header.log, header.sequence)
+            wrong = whole(commit)
+            if wrong:
+                raise OracleFailed(f"L3: {short(header.log)}:{header.sequence}, as {account.name} takes it, {wrong}")
             if place not in self.pasts:
                 self.pasts[place] = {log: head.sequence for log, head in account.frontier.items()}
+                if replica_of(header.log) == account.replica and now_ms:
+                    self._stamped(account, commit, now_ms)
             self._one_hash(account, place, commit.hash)
             self._gapless(account, commit)
             self._causal(account, commit)
             account.frontier[header.log] = commit.head
+            account.arrived[header.log] = (header.stamp, now_ms)
+
+    def _stamped(self, account: Account, commit: Commit, now_ms: int) -> None:
+        """A fresh commit is stamped behind all that its author had seen, whatever clocks say, but for what lies so far
+        ahead that it is not adopted; and nothing that lies so far ahead drags it along."""
+        header = commit.header
+        where = f"{short(header.log)}:{header.sequence} of {account.name}"
+        for log, (seen, came_ms) in account.arrived.items():
+            adopted = min(came_ms, now_ms) + _AHEAD_MS - account.stepped_back_ms
+            if header.stamp <= seen and wall_ms(seen) <= adopted:
+                raise OracleFailed(f"the stamp of {where} does not lie behind one of {short(log)}, which it had seen")
+        own = self.stamps.get(account.replica, 0)
+        latest = max(account.wall_max + _AHEAD_MS, wall_ms(own) + 1)
+        if wall_ms(header.stamp) > latest:
+            raise OracleFailed(f"the stamp of {where} was dragged {wall_ms(header.stamp) - latest} ms ahead")
+        self.stamps[account.replica] = max(own, header.stamp)
 
     def _one_hash(self, account: Account, place: Place, commit: CommitHash) -> None:
         known = self.hashes.setdefault(place, commit)
-        if known != commit:
+        if known != commit and replica_of(place[0]) not in self.forked:
             raise OracleFailed(f"L3: {short(place[0])}:{place[1]} has a second hash at {account.name}")
 
     def _gapless(self, account: Account, commit: Commit) -> None:
@@ -122,6 +173,7 @@ class Ledger:
     def restarted(self, account: Account, disk: Disk) -> None:
         """A site comes back. Raises OracleFailed when its disk lacks what it had told others (L1)."""
         account.frontier = disk.frontier()
+        self._heard(account, disk)
         for log, head in account.told.items():
             stored = disk.commit(log, head.sequence)
             if stored is None or stored.commit.hash != head.hash:
@@ -134,6 +186,16 @@ class Ledger:
                 raise OracleFailed(
                     f"L1: {account.name} had acknowledged {short(log)}:{sequence}, and lacks it after a crash"
                 )
+
+    def _heard(self, account: Account, disk: Disk) -> None:
+        """What a process hears when it starts: the last commit of every log, and the time of its clock."""
+        now_ms = account.wall()
+        account.wall_max = max(account.wall_max, now_ms)
+        account.arrived = {}
+        for log, head in account.frontier.items():
+            stored = disk.commit(log, head.sequence)
+            if stored is not None:
+                account.arrived[log] = (stored.commit.header.stamp, now_ms)
 
     def rolled_back(self, account: Account, disk: Disk, elsewhere: Iterable[Disk]) -> None:
         """An older copy of the disk is put in its place: what nobody else holds is lost, and nobody's fault."""

@@ -8,6 +8,7 @@ urgent ones overtaking), in foul weather messages are lost, doubled and late.
 
 from __future__ import annotations
 
+import random
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,18 +16,22 @@ from typing import Protocol
 
 from crdtsync import limits
 from crdtsync.ids import ReplicaId
-from crdtsync.testing.ledger import OracleFailed
 from crdtsync.testing.streams import Streams
 from crdtsync.testing.timeline import Timeline
 from crdtsync.testing.trace import Trace
+from crdtsync.testing.verdict import OracleFailed
 
 
 class Station(Protocol):
-    """A site as the network knows it. `life` counts its starts; `up` tells whether a process runs."""
+    """A replica as the network knows it. `life` counts its starts; `up` tells whether a process runs."""
 
     name: str
     up: bool
     life: int
+
+    @property
+    def awake(self) -> bool:
+        """Whether the process that runs does anything."""
 
     @property
     def replica_id(self) -> ReplicaId:
@@ -86,6 +91,13 @@ class Connection:
     dead: bool = False
 
 
+Twist = Callable[[Station, bytes], list[tuple[float, bytes]]]
+"""The receiver and a message: what is sent in its place, each after so many seconds."""
+
+
+def _unwatched(station: Station, message: bytes) -> None: ...
+
+
 class Line:
     """A pair of sites. `cut[i]` tells that nothing gets through that site i sends."""
 
@@ -93,8 +105,11 @@ class Line:
         self.stations = (one, other)
         self.weather = weather
         self.cut = [False, False]
+        self.clogged_until = 0.0
+        """Until then next to nothing gets through; what was sent meanwhile comes in one burst."""
         self.connections: list[Connection] = []
         self.dial_planned = [False, False]
+        self.chances: list[random.Random | None] = [None, None]
 
     @property
     def name(self) -> str:
@@ -108,6 +123,10 @@ class Network:
     def __init__(self, timeline: Timeline, streams: Streams, trace: Trace) -> None:
         self.lines: dict[frozenset[str], Line] = {}
         self.messages = 0
+        self.watch: Callable[[Station, bytes], None] = _unwatched
+        """Sees every message that a station sends, before anything becomes of it."""
+        self.twist: dict[str, Twist] = {}
+        """What stations that do not behave, by name, make of their own messages."""
         self.backoff_s = (limits.dial_backoff_min_s, limits.dial_backoff_max_s)
         self._timeline = timeline
         self._streams = streams
@@ -162,7 +181,7 @@ class Network:
         def dial() -> None:
             line.dial_planned[side] = False
             caller, called = line.stations[side], line.stations[1 - side]
-            if any(line.cut) or not (caller.up and called.up) or caller.linked(called.replica_id):
+            if any(line.cut) or not (caller.awake and called.awake) or caller.linked(called.replica_id):
                 return  # mending, starting and ending plan the next attempt
             if caller.trusts(called.replica_id) and called.trusts(caller.replica_id):
                 self._connect(line, side)
@@ -207,6 +226,11 @@ class Network:
             self._timeline.after(0.0, self._downer(line, end))
         self._end(line, connection, side, tell=True)
 
+    def other_end(self, station: Station, link: int) -> Station | None:
+        """Whom a link leads to, if it is known here."""
+        entry = self._at.get((station.name, link))
+        return None if entry is None else entry[0].stations[1 - entry[2]]
+
     def _end(self, line: Line, connection: Connection, by: int | None, *, tell: bool) -> None:
         """The connection is over. `by` is the side that ended it; the other hears of it, if it is told."""
         if not connection.dead:
@@ -236,10 +260,30 @@ class Network:
         entry = self._at.get((station.name, link))
         if entry is None or not entry[1].ends[entry[2]].open:
             return
-        line, connection, side = entry
         self.messages += 1
         if len(message) > limits.message_bytes_max:
             raise OracleFailed(f"L7: {station.name} sends a message of {len(message)} bytes")
+        self.watch(station, message)
+        twist = self.twist.get(station.name)
+        if twist is None:
+            self._put(entry, message, urgent)
+            return
+        for wait, data in twist(entry[0].stations[1 - entry[2]], message):
+            if wait:
+                self._timeline.after(wait, self._putter(station, link, data, urgent))
+            else:
+                self._put(entry, data, urgent)
+
+    def _putter(self, station: Station, link: int, message: bytes, urgent: bool) -> Callable[[], None]:
+        def put() -> None:
+            entry = self._at.get((station.name, link))
+            if entry is not None and entry[1].ends[entry[2]].open:
+                self._put(entry, message, urgent)
+
+        return put
+
+    def _put(self, entry: tuple[Line, Connection, int], message: bytes, urgent: bool) -> None:
+        line, connection, side = entry
         if connection.dead:
             self._end(line, connection, 1 - side, tell=line.stations[1 - side].up)  # the other machine answers: unknown
             return
@@ -247,8 +291,9 @@ class Network:
         sender, receiver = connection.ends[side], connection.ends[1 - side]
         if line.cut[side]:
             return
-        sender.line_free_at = max(sender.line_free_at, now) + len(message) / weather.bytes_per_s
-        chance = self._streams(f"line/{line.name}/{side}")
+        began = max(sender.line_free_at, now, line.clogged_until)
+        sender.line_free_at = began + len(message) / weather.bytes_per_s
+        chance = self._chance(line, side)
         if weather.fair:
             lane = int(urgent)
             arrival = sender.line_free_at + weather.delay_s + (chance.random() * weather.jitter_s)
@@ -259,6 +304,17 @@ class Network:
             if chance.random() >= weather.lost:
                 late = chance.random() * weather.jitter_s * (10 if chance.random() < 0.1 else 1)
                 self._deliver(sender, receiver, message, sender.line_free_at + weather.delay_s + late)
+
+    def _chance(self, line: Line, side: int) -> random.Random:
+        chance = line.chances[side]
+        if chance is None:
+            chance = line.chances[side] = self._streams(f"line/{line.name}/{side}")
+        return chance
+
+    def clog(self, line: Line, seconds: float) -> None:
+        """For so long next to nothing gets through a line; no end is told."""
+        line.clogged_until = max(line.clogged_until, self._timeline.now + seconds)
+        self._trace.step(f"{self._timeline.now:.6f} line {line.name} is clogged for {seconds:.1f} s")
 
     def _deliver(self, sender: End, receiver: End, message: bytes, arrival: float) -> None:
         sender.queued_bytes += len(message)

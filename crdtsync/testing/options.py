@@ -5,15 +5,15 @@ Most options are off in most worlds (swarm testing, Groce et al. 2012): a fault 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Final
 
 from crdtsync.testing.network import Weather
 from crdtsync.testing.streams import Streams
 
-CRASH_POINTS: Final = ("keys", "log", "view", "members", "meta", "store", "send", "have", "write", "time")
-"""Where a process may end: behind each step that reaches the disk or the outside, or at any time."""
+CRASH_POINTS: Final = ("keys", "log", "view", "members", "meta", "store", "send", "have", "write", "time", "torn")
+"""Where a process may end: behind each step that reaches the disk or the outside, amid one ("torn"), or at any time."""
 
 TIGHT_LIMITS: Final[dict[str, float]] = {
     "inbox_commits_max": 12,
@@ -39,64 +39,164 @@ TIGHT_LIMITS: Final[dict[str, float]] = {
 """Bounds made so small that a small world reaches them all."""
 
 
+OWN_LOG_LIES: Final = False
+"""Whether a hostile member may claim more of a site's own log than there is: today a site that hears that waits for
+ever for what does not exist."""
+OTHER_HASHES: Final = False
+"""Whether a hostile member may claim other hashes than there are: today an unsigned claim freezes a log."""
+POISON: Final = False
+"""Whether a hostile site may sign deltas that no document can take, or that refer to what nobody has."""
+FORKS: Final = False
+"""Whether a hostile site may sign one sequence twice."""
+TWINS_STAND_BESIDE: Final = False
+"""Whether a peer keeps a link to each of two machines that run copies of one disk. Today one of them takes the other's
+place, sometimes always the same one, so twins are given neighbours of their own."""
+
+HABITS: Final = ("withholds", "reorders", "replays", "flips", "exaggerates", "babbles", "floods")
+"""What a hostile archive may do; see `hostile`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
-    """One world. Times are virtual seconds."""
+    """One world. Times are virtual seconds; faults are numbers of how often."""
 
     sites: int = 3
+    archives: int = 0
     newcomers: int = 0
     topology: str = "mesh"
     duration_s: float = 3600.0
+    days: bool = False
     writes: int = 100
     rough: bool = False
     partitions: int = 0
+    clogs: int = 0
     crashes: int = 0
     crash_points: dict[str, float] = field(default_factory=dict)
+    outages: int = 0
+    freezes: int = 0
     removal: bool = False
     restore: bool = False
+    clone: bool = False
     tight: bool = False
     large: bool = False
     skew_ms: int = 0
+    clock_jumps: int = 0
+    drift: float = 0.0
+    io_errors: int = 0
+    full_disks: int = 0
+    rotten_commits: int = 0
+    rotten_documents: int = 0
+    rotations: int = 0
+    care_s: float = 0.0
+    versions: bool = False
+    hostile: tuple[str, ...] = ()
+    pair: bool = False
 
     @property
     def calm(self) -> bool:
         """Whether nothing happens that could make anything come in twice."""
-        return not (self.rough or self.partitions or self.crashes or self.removal or self.restore or self.tight)
+        happens = (
+            *(self.rough, self.partitions, self.crashes, self.removal, self.restore, self.tight, self.clogs),
+            *(self.outages, self.freezes, self.clone, self.io_errors, self.full_disks, self.rotten_commits),
+            *(self.rotten_documents, self.hostile, self.days),
+        )
+        return not any(happens)
 
     @property
     def clocks_wild(self) -> bool:
-        """Whether clocks differ by more than is adopted: sites say so, rightly."""
-        return self.skew_ms > 120_000
+        """Whether clocks may differ by more than is adopted: sites say so, rightly."""
+        return self.skew_ms > 120_000 or self.clock_jumps > 0 or self.drift * self.duration_s > 100.0
+
+    @property
+    def rotten(self) -> bool:
+        """Whether anything rots."""
+        return bool(self.rotten_commits or self.rotten_documents)
 
 
 def draw(streams: Streams) -> Options:
-    """The options of a seed."""
+    """The options of a seed. Every kind of fault has a stream of its own, so that a new one leaves the others be."""
     chance = streams("options")
-    sites = chance.choice((2, 3, 3, 3, 4, 4, 5))
+    sites = chance.choice((2, 3, 3, 3, 4, 4, 5, 5, 6, 7, 8, 9))
     calm = chance.random() < 0.1
-    large = chance.random() < 0.04
+    large = chance.random() < 0.06
     crashes = 0 if calm or chance.random() < 0.25 else chance.randint(1, 8)
-    return Options(
+    days = not calm and streams("options/days").random() < 0.06
+    if days:
+        sites = min(sites, 4)
+    some = _Some(streams, calm)
+    plain = Options(
         sites=sites,
+        archives=some("archives", 0.3, (1, 1, 2)),
         newcomers=int(sites < 5 and chance.random() < 0.35),
         topology=chance.choice(("mesh", "mesh", "chain", "ring", "star", "random")),
-        duration_s=chance.uniform(3600.0, 4500.0),
+        duration_s=_duration(streams, days=days, wide=sites > 5),
+        days=days,
         writes=chance.randint(40, 160),
         rough=not calm and chance.random() < 0.35,
         partitions=0 if calm else chance.choice((0, 1, 2, 4, 8)),
+        clogs=some("clogs", 0.15, (1, 2, 4)),
         crashes=crashes,
         crash_points={point: chance.choice((0.0, 0.01, 0.05)) for point in CRASH_POINTS},
+        outages=some("outages", 1.0 if days else 0.04, (1, 2)),
+        freezes=some("freezes", 0.15, (1, 2, 4)),
         removal=not calm and sites >= 3 and chance.random() < 0.25,
         restore=not calm and chance.random() < 0.15,
         tight=not calm and not large and chance.random() < 0.3,
         large=large,
         skew_ms=chance.choice((0, 2_000, 30_000, 3_600_000)),
+        clock_jumps=some("clock jumps", 0.15, (1, 2, 4)),
+        drift=some("drift", 0.2, (1, 20, 100)) / 1e5,
+        io_errors=some("io errors", 0.15, (1, 2)),
+        full_disks=some("full disks", 0.08, (1, 1, 2)),
+        rotten_commits=some("rotten commits", 0.12, (1, 2, 4)),
+        rotten_documents=some("rotten documents", 0.06, (1, 2, 4)),
+        rotations=some("rotations", 0.2, (1, 2, 4)),
+        care_s=some("care", 0.2, (1, 10, 60)),
+        versions=bool(some("versions", 0.12, (1,))),
+        hostile=_habits(streams, calm=calm),
+        pair=streams("options/pair").random() < 0.1,
     )
+    # A copied disk is one machine too many: it is told apart from what else happens to a site's name and disk.
+    clone = not (plain.removal or plain.restore or plain.tight) and bool(some("clone", 0.25, (1,)))
+    return replace(plain, clone=clone)
+
+
+class _Some:
+    """How often a fault happens: mostly never."""
+
+    def __init__(self, streams: Streams, calm: bool) -> None:
+        self._streams = streams
+        self._calm = calm
+
+    def __call__(self, name: str, odds: float, counts: tuple[int, ...]) -> int:
+        chance = self._streams(f"options/{name}")
+        return chance.choice(counts) if chance.random() < odds and not self._calm else 0
+
+
+def _duration(streams: Streams, *, days: bool, wide: bool) -> float:
+    chance = streams("options/duration")
+    if days:
+        return chance.uniform(1.0, 6.0) * 86_400.0
+    return chance.uniform(2400.0, 3000.0) if wide else chance.uniform(3600.0, 4500.0)
+
+
+def _habits(streams: Streams, *, calm: bool) -> tuple[str, ...]:
+    chance = streams("options/hostile")
+    if calm or chance.random() >= 0.12:
+        return ()
+    habits = [*HABITS, *(["claims own logs"] if OWN_LOG_LIES else []), *(["other hashes"] if OTHER_HASHES else [])]
+    return tuple(sorted(chance.sample(habits, chance.randint(1, 3))))
+
+
+MESH_MAX: Final = 5
+"""A mesh of more has so many lines that a world of them costs what ten others cost."""
 
 
 def edges(topology: str, names: list[str], streams: Streams) -> list[tuple[str, str]]:
-    """Which of the sites have a line to each other: connected in every topology."""
+    """Which of them have a line to each other: connected in every topology."""
     count = len(names)
+    if topology == "mesh" and count > MESH_MAX:
+        topology = "random"
     chain = list(pairwise(names))
     if topology == "chain":
         return chain
@@ -109,13 +209,14 @@ def edges(topology: str, names: list[str], streams: Streams) -> list[tuple[str, 
     chance = streams("topology")
     tree = [(names[chance.randrange(index)], names[index]) for index in range(1, count)]
     others = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :] if (a, b) not in tree]
-    return tree + [edge for edge in others if chance.random() < 0.3]
+    odds = min(0.3, count / max(1, len(others)))
+    return tree + [edge for edge in others if chance.random() < odds]
 
 
 def weather(options: Options, line: str, streams: Streams) -> Weather:
     """What a line is like."""
     chance = streams(f"weather/{line}")
-    delay = 10 ** chance.uniform(-3.0, -0.5 if chance.random() < 0.9 else 0.7)
+    delay = 10 ** chance.uniform(-3.0, -0.5 if chance.random() < 0.9 else 0.7)  # 1 ms to 5 s
     # On a line so slow that one message takes longer than a feed may stall, feeds move, and things come in twice.
     rate = 10 ** chance.uniform(5.5 if options.calm else 4.0, 7.5)
     if not options.rough:

@@ -2,44 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from crdtsync import limits
 from crdtsync.documents import Document
 from crdtsync.engine import Engine
 from crdtsync.engine.view import is_record
-from crdtsync.ids import Head, LogId, replica_of
+from crdtsync.ids import Head, LogId, RecordId, ReplicaId, replica_of
 from crdtsync.sealing.keyring import Keyring
-from crdtsync.testing.ledger import Ledger, OracleFailed, short
+from crdtsync.testing.archive import Archive
+from crdtsync.testing.ledger import Ledger, short
 from crdtsync.testing.node import Node
+from crdtsync.testing.process import Process
+from crdtsync.testing.verdict import OracleFailed
 
 
-def unsettled(nodes: Sequence[Node]) -> str:
-    """Why these sites are not yet one: empty when logs, membership and views are equal and nothing waits."""
-    if any(not node.up for node in nodes):
-        return "a site is down"
+def unsettled(nodes: Sequence[Node], archives: Sequence[Archive] = ()) -> str:
+    """Why these are not yet one: empty when logs and membership are equal, views too, and nothing waits."""
     first = nodes[0]
-    heads = first.replica.membership.heads
-    frontier = first.replica.stored
+    for process in (*nodes, *archives):
+        reason = _apart(process, first) if process.up else "a site is down"
+        if reason:
+            return reason
     for node in nodes:
-        core = node.replica
         status = node.host.engine.status()
-        if core.membership.heads != heads:
-            return f"{node.name} knows another membership than {first.name}"
-        if core.stored != frontier:
-            return f"{node.name} holds other commits than {first.name}: {_difference(core.stored, frontier)}"
-        if core.inbox.commits or core.busy:
-            return f"{node.name} has {core.inbox.commits} commits in its inbox"
         if status.derived != status.arrival or status.waiting:
             return f"{node.name} has derived {status.derived} of {status.arrival}, {status.waiting} keys are waited for"
-        if core.recovering:
+        if node.host.engine.upkeep.rotten:
+            return f"{node.name} has rotten commits"
+        if node.replica.recovering:
             return f"{node.name} waits for newer commits of its own"
-        if core.attests_due():
+        if node.replica.attests_due():
             return f"{node.name} has heads of removed replicas to attest"
-        if any(peer.waiting for peer in core.peers.values()):
-            return f"{node.name} counts commits as waiting, although none is"
     if len({node.host.engine.digest() for node in nodes}) != 1:
         return "digests differ at equal frontiers"
+    return ""
+
+
+def _apart(node: Process, first: Process) -> str:
+    heads = first.replica.membership.heads
+    frontier = first.replica.stored
+    core = node.replica
+    if core.membership.heads != heads:
+        return f"{node.name} knows another membership than {first.name}"
+    if core.stored != frontier:
+        return f"{node.name} holds other commits than {first.name}: {_difference(core.stored, frontier)}"
+    if core.inbox.commits or core.busy:
+        return f"{node.name} has {core.inbox.commits} commits in its inbox"
+    if any(peer.waiting for peer in core.peers.values()):
+        return f"{node.name} counts commits as waiting, although none is"
     return ""
 
 
@@ -53,7 +64,7 @@ def _difference(one: object, other: object) -> str:
     return ", ".join(parts)
 
 
-def bounds(node: Node) -> None:
+def bounds(node: Process) -> None:
     """L7: what a site holds for others keeps to its limits."""
     core = node.replica
     if core.inbox.commits > limits.inbox_commits_max or core.inbox.bytes > limits.inbox_bytes_max:
@@ -65,7 +76,7 @@ def bounds(node: Node) -> None:
             raise OracleFailed(f"L7: {node.name} gives more credit than it has room")
 
 
-def nothing_lost(nodes: Sequence[Node], ledger: Ledger) -> None:
+def nothing_lost(nodes: Sequence[Process], ledger: Ledger) -> None:
     """L1: whatever an application or a peer was told stands at every site, but for what a removal cuts off."""
     cuts = nodes[0].replica.membership.state().cuts
     for (log, sequence), commit in ledger.acknowledged.items():
@@ -77,7 +88,7 @@ def nothing_lost(nodes: Sequence[Node], ledger: Ledger) -> None:
                 raise OracleFailed(f"L1: {short(log)}:{sequence} was acknowledged and is not at {node.name}")
 
 
-def cuts_kept(nodes: Sequence[Node], ledger: Ledger) -> None:
+def cuts_kept(nodes: Sequence[Process], ledger: Ledger) -> None:
     """What is stored of a removed replica is what was attested, at every site."""
     for node in nodes:
         cuts = node.replica.membership.state().cuts
@@ -99,13 +110,6 @@ def equal_conflicts(nodes: Sequence[Node]) -> None:
             raise OracleFailed(f"L5: {node.name} shows other conflicts than {nodes[0].name}")
 
 
-def equal_branches(nodes: Sequence[Node]) -> None:
-    """L4: every site sees the same replicas suspended, and their logs end at the same places."""
-    for node in nodes:
-        if node.replica.suspended != nodes[0].replica.suspended:
-            raise OracleFailed(f"L4: {node.name} sees other branches than {nodes[0].name}")
-
-
 def whole_views(nodes: Sequence[Node]) -> None:
     """L5: each view sums up to what its documents say."""
     for node in nodes:
@@ -120,29 +124,59 @@ def whole_views(nodes: Sequence[Node]) -> None:
             raise OracleFailed(f"L5: the digest of {node.name} is not the sum over its documents")
 
 
-def rebuilt(node: Node) -> None:
-    """L8: deriving everything again, on a copy of the disk and by nothing but fresh objects, gives the same digest."""
+def twins(nodes: Sequence[Node]) -> None:
+    """L4: machines that run copies of one disk write logs of their own, all of which are everywhere.
+
+    What the practice decides about such a replica (that it is suspended until an admin signs who succeeds) is looked at
+    here, and nowhere else, once there is such a decision.
+    """
+    machines: dict[ReplicaId, list[Node]] = {}
+    for node in nodes:
+        machines.setdefault(node.replica_id, []).append(node)
+    for twin in (node for same in machines.values() if len(same) > 1 for node in same):
+        if sum(other.host.log == twin.host.log for other in machines[twin.replica_id]) > 1:
+            raise OracleFailed(f"L4: {twin.name} writes under the name of another machine")
+        written = twin.disk.frontier().get(twin.host.log)
+        if written is not None and any(node.disk.frontier().get(twin.host.log) != written for node in nodes):
+            raise OracleFailed(f"L4: what {twin.name} has written is not everywhere")
+
+
+def equal_branches(nodes: Sequence[Node]) -> None:
+    """L4: every site sees the same replicas suspended, and their logs end at the same places."""
+    for node in nodes:
+        if node.replica.suspended != nodes[0].replica.suspended:
+            raise OracleFailed(f"L4: {node.name} sees other branches than {nodes[0].name}")
+
+
+def engine_on_copy(node: Node) -> Engine:
+    """A fresh engine on a copy of a site's disk, with the keys that the site has."""
     keyring = Keyring(node.sealer)
     for epoch in node.host.keyring.epochs():
         keyring.learn(node.host.keyring.key(epoch))
-    engine = Engine(node.disk.image(), node.sealer, keyring, practice=node.practice, replica=node.replica_id)
-    if engine.rebuild(node.wall_ms()) != node.host.engine.digest():
+    return Engine(node.disk.image(), node.sealer, keyring, practice=node.practice, replica=node.replica_id)
+
+
+def rebuilt(node: Node) -> None:
+    """L8: deriving everything again, on a copy of the disk and by nothing but fresh objects, gives the same digest."""
+    if engine_on_copy(node).rebuild(node.wall_ms()) != node.host.engine.digest():
         raise OracleFailed(f"L8: the view of {node.name} is not what follows from its log")
 
 
-def verified(node: Node) -> None:
-    """The house's own verifying finds nothing."""
+def verified(node: Node, *, poisoned: bool = False) -> None:
+    """The house's own verifying finds nothing, but for what was made to be found: `poisoned` commits that are held."""
     members = node.replica.membership.state().members
     result = node.host.engine.verify(None, lambda replica: members[replica].sig if replica in members else None)
-    if result.problems:
-        raise OracleFailed(f"verifying {node.name} finds: {result.problems[0]}")
+    problems = [text for text in result.problems if not (poisoned and "cannot be applied" in text)]
+    if problems:
+        raise OracleFailed(f"verifying {node.name} finds: {problems[0]}")
 
 
-def credit_whole(nodes: Sequence[Node]) -> None:
+def credit_whole(nodes: Sequence[Process]) -> None:
     """L7: at rest every link on which all that was sent has arrived has its whole credit again, but for the step below
     which it is not worth a message."""
-    for node in nodes:
-        for other in nodes:
+    single = [node for node in nodes if sum(other.replica_id == node.replica_id for other in nodes) == 1]
+    for node in single:
+        for other in single:
             here = [peer for peer in node.replica.peers.values() if peer.replica == other.replica_id and peer.live]
             there = [peer for peer in other.replica.peers.values() if peer.replica == node.replica_id and peer.live]
             for mine, theirs in zip(here, there, strict=False):
@@ -151,7 +185,15 @@ def credit_whole(nodes: Sequence[Node]) -> None:
                     raise OracleFailed(f"L7: credit of {node.name} at {other.name} has shrunk to {mine.credit} bytes")
 
 
-def few_duplicates(nodes: Sequence[Node]) -> None:
+def whole_transactions(node: Node, transactions: Iterable[Sequence[tuple[str, RecordId]]]) -> None:
+    """L2: of what one transaction made a view shows all or nothing."""
+    for made in transactions:
+        shown = [node.disk.changed_at(kind, record) is not None for kind, record in made]
+        if any(shown) and not all(shown):
+            raise OracleFailed(f"L2: {node.name} shows {sum(shown)} of {len(shown)} records of one transaction")
+
+
+def few_duplicates(nodes: Sequence[Process]) -> None:
     """M1: where the network neither loses nor doubles, a commit crosses into a site once."""
     duplicates = sum(node.duplicates for node in nodes)
     received = sum(node.received for node in nodes)

@@ -6,45 +6,55 @@ Each returns False when the process of the site ended behind it: the effects tha
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from crdtsync.errors import PeerError, RottenCommit
+from crdtsync.ids import Head, LogId
 from crdtsync.replication import effects, events, messages
-from crdtsync.testing.care import care
 from crdtsync.testing.ledger import rightful
 
 if TYPE_CHECKING:
     from crdtsync.testing.node import Node
+    from crdtsync.testing.process import Process
 
 _HAVE: Final = 4
 _COMMITS: Final = 8
 
 
-def _send(node: Node, effect: effects.Send) -> bool:
+def _send(node: Process, effect: effects.Send) -> bool:
     kind = effect.message[1]
     if kind == _HAVE:
         have = messages.decode(effect.message)
         assert isinstance(have, messages.Have)
         node.world.ledger.told(node.account, node.disk, have.heads)
     elif kind == _COMMITS:
-        sent = messages.decode(effect.message)
-        assert isinstance(sent, messages.Commits)
-        node.world.ledger.told(node.account, node.disk, [(c.header.log, c.head) for c in sent.commits])
+        node.world.ledger.told(node.account, node.disk, _heads_of(effect.message))
     node.world.network.send(node, effect.link, effect.message, effect.urgent)
     return not node.blown("have" if kind == _HAVE else "send")
 
 
-def _close(node: Node, effect: effects.Close) -> bool:
+def _heads_of(message: bytes) -> list[tuple[LogId, Head]]:
+    try:
+        sent = messages.decode(message)
+    except PeerError:
+        return []  # rot that is served: whoever gets it finds the same
+    assert isinstance(sent, messages.Commits)
+    return [(commit.header.log, commit.head) for commit in sent.commits]
+
+
+def _close(node: Process, effect: effects.Close) -> bool:
     node.step(f"closes link {effect.link}: {effect.reason}")
-    node.world.lost_links(node, effect.reason)
+    node.world.lost_links(node, effect.link, effect.reason)
     node.world.network.close(node, effect.link)
     return True
 
 
-def _store(node: Node, effect: effects.Store) -> bool:
+def _store(node: Process, effect: effects.Store) -> bool:
     rightful(node.name, [commit for commit, _ in effect.commits], node.replica.membership.state())
 
     def job() -> None:
-        node.host.engine.append(effect.commits, effect.keys, node.wall_ms())
+        node.keeper.append(effect.commits, effect.keys, node.wall_ms())
         if node.blown("store"):
             return
         node.step(f"stored {len(effect.commits)}")
@@ -55,7 +65,9 @@ def _store(node: Node, effect: effects.Store) -> bool:
     return True
 
 
-def _store_members(node: Node, effect: effects.StoreMembers) -> bool:
+def _store_members(node: Process, effect: effects.StoreMembers) -> bool:
+    node.coming.extend(effect.records)
+
     def job() -> None:
         node.publish(effect.records)
 
@@ -63,9 +75,9 @@ def _store_members(node: Node, effect: effects.StoreMembers) -> bool:
     return True
 
 
-def _store_keys(node: Node, effect: effects.StoreKeys) -> bool:
+def _store_keys(node: Process, effect: effects.StoreKeys) -> bool:
     def job() -> None:
-        node.host.engine.put_keys(effect.keys)
+        node.keeper.put_keys(effect.keys)
         if node.handle(events.KeysStored(effect.keys)):
             node.queue(node.machine.read_s, node.derive_waiting)
 
@@ -73,51 +85,51 @@ def _store_keys(node: Node, effect: effects.StoreKeys) -> bool:
     return True
 
 
-def _read_feeds(node: Node, effect: effects.ReadFeeds) -> bool:
+def _read_feeds(node: Process, effect: effects.ReadFeeds) -> bool:
     def job() -> None:
-        commits, keys = node.host.engine.read_feeds(effect.cursors, effect.commits_max, effect.bytes_max)
+        commits, keys = node.keeper.read_feeds(effect.cursors, effect.commits_max, effect.bytes_max)
         node.handle(events.FeedsRead(effect.link, commits, keys))
 
     node.queue(node.machine.read_s, job)
     return True
 
 
-def _read_backlog(node: Node, effect: effects.ReadBacklog) -> bool:
+def _read_backlog(node: Process, effect: effects.ReadBacklog) -> bool:
     def job() -> None:
-        node.handle(events.BacklogRead(effect.link, *node.host.engine.read_backlog(effect.cursors)))
+        node.handle(events.BacklogRead(effect.link, *node.keeper.read_backlog(effect.cursors)))
 
     node.queue(node.machine.read_s, job)
     return True
 
 
-def _read_keys(node: Node, effect: effects.ReadKeys) -> bool:
+def _read_keys(node: Process, effect: effects.ReadKeys) -> bool:
     def job() -> None:
-        node.handle(events.KeysRead(effect.link, node.host.engine.read_keys(effect.ids)))
+        node.handle(events.KeysRead(effect.link, node.keeper.read_keys(effect.ids)))
 
     node.queue(node.machine.read_s, job)
     return True
 
 
-def _read_headers(node: Node, effect: effects.ReadHeaders) -> bool:
+def _read_headers(node: Process, effect: effects.ReadHeaders) -> bool:
     def job() -> None:
-        signed = node.host.engine.read_headers(effect.log, effect.sequences)
+        signed = node.keeper.read_headers(effect.log, effect.sequences)
         node.handle(events.HeadersRead(effect.link, effect.log, signed, effect.asked))
 
     node.queue(node.machine.read_s, job)
     return True
 
 
-def _read_sums(node: Node, effect: effects.ReadSums) -> bool:
+def _read_again(node: Process, effect: effects.ReadAgain) -> bool:
     def job() -> None:
-        node.handle(events.SumsRead(effect.link, *node.host.engine.sums(effect.paths), effect.asked))
+        node.handle(events.AgainRead(effect.link, node.keeper.read_again(effect.log, effect.sequences)))
 
     node.queue(node.machine.read_s, job)
     return True
 
 
-def _read_again(node: Node, effect: effects.ReadAgain) -> bool:
+def _read_sums(node: Process, effect: effects.ReadSums) -> bool:
     def job() -> None:
-        node.handle(events.AgainRead(effect.link, node.host.engine.read_again(effect.log, effect.sequences)))
+        node.handle(events.SumsRead(effect.link, *node.keeper.sums(effect.paths), effect.asked))
 
     node.queue(node.machine.read_s, job)
     return True
@@ -127,7 +139,7 @@ def _mend(node: Node, effect: effects.Mend) -> bool:
     def job() -> None:
         mended = node.host.engine.upkeep.mend(effect.commits, node.keys_of)
         if mended and node.handle(events.Mended(mended)):
-            node.derive_soon()
+            node.mended()
 
     node.queue(node.machine.sync_s, job)
     return True
@@ -135,19 +147,24 @@ def _mend(node: Node, effect: effects.Mend) -> bool:
 
 def _repair_records(node: Node, effect: effects.RepairRecords) -> bool:
     def job() -> None:
-        node.derived(node.host.engine.repair(effect.records, node.wall_ms()))
+        with suppress(RottenCommit):
+            node.derived(node.host.engine.repair(effect.records, node.wall_ms()))
 
     node.queue(node.machine.sync_s, job)
     return True
 
 
-def _members_changed(node: Node, effect: effects.MembersChanged) -> bool:
+def _note_recovering(node: Node, effect: effects.NoteRecovering) -> bool:
+    node.step(f"is recovering: {effect.recovering}")
+    node.queue(node.machine.sync_s, lambda: node.host.note_recovering(effect.recovering))
+    return True
+
+
+def _members_changed(node: Process, effect: effects.MembersChanged) -> bool:
     del effect
 
     def job() -> None:
-        if node.host.learn(node.replica.membership.state()):
-            node.derive_waiting()
-        node.queue(node.machine.sync_s, lambda: care(node))
+        node.members_changed()
         node.world.network.station_started(node)
 
     node.queue(node.machine.read_s, job)
@@ -164,30 +181,25 @@ def _boot_opened(node: Node) -> None:
     node.handle(events.BootOpened(node.host.new_boot()))
 
 
-def _note_recovering(node: Node, effect: effects.NoteRecovering) -> bool:
-    node.step(f"is recovering: {effect.recovering}")
-    node.queue(node.machine.sync_s, lambda: node.host.note_recovering(effect.recovering))
-    return True
-
-
 def _rederive(node: Node, effect: effects.Rederive) -> bool:
     del effect
 
     def job() -> None:
-        node.host.engine.rebuild(node.wall_ms(), None)
+        with suppress(RottenCommit):
+            node.host.engine.rebuild(node.wall_ms(), None)
         node.derive_soon()
 
     node.queue(node.machine.sync_s, job)
     return True
 
 
-def _alarm(node: Node, effect: effects.Alarm) -> bool:
+def _alarm(node: Process, effect: effects.Alarm) -> bool:
     node.step(f"alarm {effect.kind}: {effect.text}")
     node.world.alarmed(node, effect)
     return True
 
 
-PERFORM: Final[Mapping[type, Callable[[Node, Any], bool]]] = {
+PERFORM: Final[Mapping[type, Callable[[Any, Any], bool]]] = {
     effects.Send: _send,
     effects.Close: _close,
     effects.Store: _store,
@@ -197,13 +209,13 @@ PERFORM: Final[Mapping[type, Callable[[Node, Any], bool]]] = {
     effects.ReadBacklog: _read_backlog,
     effects.ReadKeys: _read_keys,
     effects.ReadHeaders: _read_headers,
-    effects.ReadSums: _read_sums,
     effects.ReadAgain: _read_again,
+    effects.ReadSums: _read_sums,
     effects.Mend: _mend,
     effects.RepairRecords: _repair_records,
+    effects.NoteRecovering: _note_recovering,
     effects.MembersChanged: _members_changed,
     effects.NewBoot: _new_boot,
-    effects.NoteRecovering: _note_recovering,
     effects.Rederive: _rederive,
     effects.Alarm: _alarm,
 }

@@ -7,17 +7,24 @@ simulator must find each of them, or it would not have found the real one either
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from crdtsync.ids import Head, LogId, RecordId
-from crdtsync.replication import effects, events
-from crdtsync.replication.commit import Commit
+from crdtsync.clock import HybridClock
+from crdtsync.documents import delta
+from crdtsync.errors import BadSignature, PeerError, StorageFailure
+from crdtsync.ids import Head, LogId, RecordId, client_id, replica_of
+from crdtsync.replication import effects, events, messages, serving
+from crdtsync.replication.codec import unpack
+from crdtsync.replication.commit import Commit, decode_header, header_hash
 from crdtsync.replication.frontier import Frontier
-from crdtsync.replication.stored import KeyObject, LogHead
+from crdtsync.replication.stored import KeyObject, LogHead, key_from_items
 from crdtsync.storage.memory import MemoryStore
+from crdtsync.testing.disk import flipped
 from crdtsync.testing.node import Node
 
+_COMMITS: Final = 8
+_DIGEST: Final = 12
 Plant = Callable[[Node], None]
 
 
@@ -209,6 +216,234 @@ def _stale_read(node: Node) -> None:
     _patch(disk, "document", document)
 
 
+def _send_early(node: Node) -> None:
+    """A local transaction is pushed to peers before it is on disk."""
+    host = node.host
+    write = host.write
+
+    def early(requests: Any, grant: Any) -> Any:
+        disk, append = node.disk, node.disk.append
+
+        def told_first(commits: Sequence[tuple[Commit, bool]], arrived_ms: int) -> LogHead:
+            node.handle(events.Wrote([commit for commit, _ in commits], []))
+            return append(commits, arrived_ms)
+
+        _patch(disk, "append", told_first)
+        try:
+            return write(requests, grant)
+        finally:
+            _patch(disk, "append", append)
+
+    _patch(host, "write", early)
+
+
+def _apply_twice(node: Node) -> None:
+    """What comes in a second time counts as new, now and then."""
+    receiving: Any = node.replica
+    receiving = receiving._receiving
+    continuing, count = receiving._continuing, 0
+
+    def forgetful(peer: Any, log: LogId, segment: list[Commit]) -> list[Commit]:
+        nonlocal count
+        count += 1
+        fresh: list[Commit] = continuing(peer, log, segment)
+        return fresh if fresh or count % 3 else segment[-1:]
+
+    _patch(receiving, "_continuing", forgetful)
+
+
+def _drop_delete(node: Node) -> None:
+    """Of one in five changes that come from others the deletions are lost."""
+    engine: Any = node.host.engine
+    deriver = engine._deriving._deriver
+    change, count = deriver._change, 0
+
+    def keeping(stored: Any, subject: str, each: Any) -> None:
+        nonlocal count
+        count += 1
+        if count % 5 == 0:
+            end = delta._run(each.delta, client_id(stored.commit.header.log, each.record))
+            each = replace(each, delta=each.delta[:end] + b"\0")
+        change(stored, subject, each)
+
+    _patch(deriver, "_change", keeping)
+
+
+def _rotation_loses(node: Node) -> None:
+    """What is sealed under an epoch that another one has followed is passed over."""
+    engine: Any = node.host.engine
+    deriver = engine._deriving._deriver
+    part = deriver._part
+
+    def newest_only(stored: Any, index: int, ref: Any, key: Any) -> None:
+        epochs = node.replica.membership.state().epochs if hasattr(node, "replica") else {}
+        inner = {parent for epoch in epochs.values() for parent, _ in epoch.parents}
+        if ref.epoch not in inner:
+            part(stored, index, ref, key)
+
+    _patch(deriver, "_part", newest_only)
+
+
+def _epoch_without_recipient(node: Node) -> None:
+    """An epoch is sealed to one reader in a form that it cannot open."""
+    sealer = node.sealer
+    seal_to, count = sealer.seal_to, 0
+
+    def careless(kem: bytes, info: bytes, secret: bytes) -> bytes:
+        nonlocal count
+        count += 1
+        sealed = seal_to(kem, info, secret)
+        return sealed if count % 3 else flipped(sealed, 0)
+
+    if "seal_to" not in vars(sealer):
+        _patch(sealer, "seal_to", careless)
+
+
+def _adopt_any_stamp(node: Node) -> None:
+    """The clock follows every stamp that it hears of."""
+    engine: Any = node.host.engine
+    clock = engine._own._clock
+
+    class Follower(HybridClock):
+        def observe(self, stamp: int, now_ms: int) -> bool:
+            self.last = max(self.last, stamp)
+            return True
+
+    clock.__class__ = Follower
+
+
+def _ignore_stamps(node: Node) -> None:
+    """The clock follows none."""
+    engine: Any = node.host.engine
+    own = engine._own
+    _patch(own, "hear", lambda stamps, now_ms: None)
+
+
+def _retry_sync(node: Node) -> None:
+    """A write that the disk refused is tried again."""
+    disk = node.disk
+    append = disk.append
+
+    def stubborn(commits: Sequence[tuple[Commit, bool]], arrived_ms: int) -> LogHead:
+        try:
+            return append(commits, arrived_ms)
+        except StorageFailure:
+            disk.failure = ""
+            return append(commits, arrived_ms)
+
+    if "append" not in vars(disk):
+        _patch(disk, "append", stubborn)
+
+
+def _take_rot(node: Node) -> None:
+    """The bytes of parts that a peer serves are not compared with the hashes in their headers."""
+    receive = node.receive
+    core: Any = node.replica
+
+    def trusting(link: int, message: bytes) -> None:
+        peer = core.peers.get(link)
+        try:
+            messages.decode(message)
+        except PeerError as error:
+            if isinstance(error, BadSignature) and message[1] == _COMMITS and peer is not None and peer.live:
+                items = unpack(message, bytes_max=len(message), what="message")
+                commits = [_unchecked(item) for item in items[3]]
+                keys = tuple(key_from_items(item) for item in items[2])
+                core._core.out, core._core.now = [], node.now
+                core._receiving.commits(peer, messages.Commits(items[1], keys, tuple(commits)))
+                for effect in list(core._core.out):
+                    node.perform[type(effect)](node, effect)
+                return
+        receive(link, message)
+
+    _patch(node, "receive", trusting)
+
+
+def _unchecked(items: Any) -> Commit:
+    header = decode_header(items[0])
+    return Commit(header, items[0], tuple(items[1]), items[2], header_hash(items[0]))
+
+
+def _forget_acknowledged(node: Node) -> None:
+    """What a peer says it has is taken for less by one, after a while: it is sent again what it has acknowledged."""
+    core: Any = node.replica
+    handle, count = core.handle, 0
+
+    def forgetful(now: float, event: events.Event) -> list[effects.Effect]:
+        nonlocal count
+        count += 1
+        if count % 40 == 0:
+            for peer in core.peers.values():
+                for log, at in peer.feeds.items():
+                    peer.feeds[log] = max(1, at - 5)
+        found: list[effects.Effect] = handle(now, event)
+        return found
+
+    _patch(core, "handle", forgetful)
+
+
+def _fragment_alone(node: Node) -> None:
+    """Fragments of a large transaction are applied as they come."""
+    engine: Any = node.host.engine
+    deriver = engine._deriving._deriver
+
+    def run(batch: Any) -> None:
+        for stored in batch:
+            deriver._at = stored.arrival
+            deriver._commit(stored)
+
+    _patch(deriver, "run", run)
+
+
+def _removal_not_in_view(node: Node) -> None:
+    """What a removed site wrote is not derived, although it was attested."""
+    engine: Any = node.host.engine
+    deriver = engine._deriving._deriver
+    part = deriver._part
+
+    def forgetting(stored: Any, index: int, ref: Any, key: Any) -> None:
+        members = node.replica.membership.state().members if hasattr(node, "replica") else {}
+        member = members.get(replica_of(stored.commit.header.log))
+        if member is None or member.active:
+            part(stored, index, ref, key)
+
+    _patch(deriver, "_part", forgetting)
+
+
+def _chatter(node: Node) -> None:
+    """A site tells all that it has whenever a peer compares itself with it."""
+    core: Any = node.replica
+    handle = core.handle
+
+    def talkative(now: float, event: events.Event) -> list[effects.Effect]:
+        found: list[effects.Effect] = handle(now, event)
+        if isinstance(event, events.Received) and event.message[1] == _DIGEST and event.link in core.peers:
+            serving.tell_all(core._core, core.peers[event.link])
+        return found
+
+    _patch(core, "handle", talkative)
+
+
+def _clear_text(node: Node) -> None:
+    """What was written last is noted beside the log, in the clear."""
+    host = node.host
+    write = host.write
+
+    def noting(requests: Any, grant: Any) -> Any:
+        outcome = write(requests, grant)
+        node.disk.set_meta({"last": repr(requests).encode()})
+        return outcome
+
+    _patch(host, "write", noting)
+
+
+def _frozen_feeds(node: Node) -> None:
+    """A feed that brings nothing is never moved to another peer."""
+    feeds: Any = node.replica
+    feeds = feeds._core.feeds
+    _patch(feeds, "_stalled", lambda log, now, peers, inbox: False)
+
+
 PLANTED: Final[dict[str, Planted]] = {
     bug.name: bug
     for bug in (
@@ -231,6 +466,27 @@ PLANTED: Final[dict[str, Planted]] = {
         Planted("stale-read", "an old state of a record is read after a write", _stale_read),
         Planted("view-claims-more", "the view says it goes further than its documents do (L8)", _view_claims_more),
         Planted("wrong-cursor", "a feed begins one commit too late", _wrong_cursor),
+        Planted("adopt-any-stamp", "the clock follows stamps that lie far ahead", _adopt_any_stamp),
+        Planted("apply-twice", "what comes in twice counts as new (L2)", _apply_twice),
+        Planted("chatter", "sites at rest tell each other all they have (L7)", _chatter),
+        Planted("clear-text", "content is noted beside the sealed log", _clear_text),
+        Planted("drop-delete", "deletions of others are now and then not applied (L5)", _drop_delete),
+        Planted(
+            "epoch-without-recipient", "an epoch is sealed to a reader who cannot open it", _epoch_without_recipient
+        ),
+        Planted("forget-acknowledged", "what a peer has acknowledged is sent again (M1)", _forget_acknowledged),
+        Planted("fragment-alone", "fragments of a transaction are applied as they come (L2)", _fragment_alone),
+        Planted("ignore-stamps", "the clock does not follow what was seen", _ignore_stamps),
+        Planted("no-feed-move", "a feed that brings nothing is never moved (M1)", _frozen_feeds),
+        Planted(
+            "removal-drops-attested",
+            "what a removed site wrote is not derived, although attested",
+            _removal_not_in_view,
+        ),
+        Planted("retry-sync", "a write that the disk refused is tried again (L1)", _retry_sync),
+        Planted("rotation-loses", "commits under an epoch that was followed are passed over", _rotation_loses),
+        Planted("send-early", "commits are sent before they are on disk (L1)", _send_early),
+        Planted("take-rot", "rotten parts are taken from peers (L3)", _take_rot),
     )
 }
 """All planted bugs by name."""

@@ -66,6 +66,7 @@ class Summary:
     crashes: int = 0
     partitions: int = 0
     cpu_s: float = 0.0
+    faults: dict[str, int] = field(default_factory=dict)
 
     def add(self, outcome: Outcome) -> None:
         """Count one more seed."""
@@ -80,3 +81,36 @@ class Summary:
         self.crashes += outcome.crashes
         self.partitions += outcome.partitions
         self.cpu_s += outcome.cpu_s
+        for kind, count in outcome.faults.items():
+            self.faults[kind] = self.faults.get(kind, 0) + count
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The first seed at which a planted bug was found, and what the world said; -1 and nothing when none did."""
+
+    name: str
+    what: str
+    found_at_seed: int
+    failure: str
+
+
+def search(name: str, seeds_max: int) -> Found:
+    """Plant a bug into seed after seed until one finds it."""
+    for seed in range(seeds_max):
+        outcome = play(seed, name)
+        if outcome.failure:
+            return Found(name, PLANTED[name].what, seed, outcome.failure)
+    return Found(name, PLANTED[name].what, -1, "")
+
+
+def table(seeds_max: int, names: Iterable[str], processes: int | None = None) -> Generator[Found]:
+    """Search for each of these bugs, on all cores; in the order of the names."""
+    pool = ProcessPoolExecutor(
+        processes or os.cpu_count() or 1, multiprocessing.get_context("spawn"), _ignore_interrupt
+    )
+    try:
+        for future in [pool.submit(search, name, seeds_max) for name in names]:
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)

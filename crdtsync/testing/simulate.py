@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from crdtsync.testing.ledger import OracleFailed
 from crdtsync.testing.node import Node
 from crdtsync.testing.options import draw
 from crdtsync.testing.story import Story
 from crdtsync.testing.streams import Streams
+from crdtsync.testing.verdict import OracleFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,9 @@ class Outcome:
     refused: int
     crashes: int
     partitions: int
+    faults: dict[str, int]
     settled_s: float
+    settling_s_max: float
     cpu_s: float
     trace: str
     options: dict[str, Any]
@@ -58,8 +60,10 @@ def simulate(seed: int, *, planted: Callable[[Node], None] | None = None, everyt
         commits=len(story.ledger.hashes),
         refused=story.desk.refused,
         crashes=story.crashes,
-        partitions=story.partitions,
+        partitions=story.faults["partitions"],
+        faults=dict(sorted(story.faults.items())),
         settled_s=story.settled_s,
+        settling_s_max=story.settling_s_max,
         cpu_s=time.process_time() - began,
         trace=story.trace.digest(),
         options=asdict(story.options),

@@ -399,6 +399,22 @@ def rot_is_mended_by_what_was_written_alone(disk: Disk) -> None:
 
 
 @_case
+def a_signature_may_lose_its_check(disk: Disk) -> None:
+    """`uncheck` lasts, and changes nothing else."""
+    store = disk.open()
+    run = SampleLog("one").run(3)
+    store.append(run, 7)
+    assert [stored.checked for stored in store.arrivals(0, 9, 10**9)] == [True, False, True]
+    store.uncheck(1)
+    store.close()
+    store = disk.open()
+    kept = store.arrivals(0, 9, 10**9)
+    assert [stored.checked for stored in kept] == [False, False, True]
+    assert [stored.commit for stored in kept] == [commit for commit, _ in run]
+    store.close()
+
+
+@_case
 def view_tells_what_it_shows(disk: Disk) -> None:
     """`shows` compares document, row, words and conflicts with what is kept, not times and bytes."""
     store = disk.open()

@@ -12,28 +12,36 @@ happen by plan:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from crdtsync import limits, members
-from crdtsync.ids import PracticeId
+from crdtsync.errors import StorageFailure
+from crdtsync.ids import MemberHash, PracticeId
 from crdtsync.replication import effects
 from crdtsync.replication.membership import Membership
 from crdtsync.sealing.keyring import Keyring
-from crdtsync.testing import oracles
+from crdtsync.testing import audit, oracles, settling
+from crdtsync.testing.archive import Archive
+from crdtsync.testing.canary import Canary
 from crdtsync.testing.care import admit, shut_out
 from crdtsync.testing.desk import Desk
+from crdtsync.testing.desk_sessions import Sessions
+from crdtsync.testing.disk import Disk
 from crdtsync.testing.ground import Machine
-from crdtsync.testing.ledger import Ledger, OracleFailed
+from crdtsync.testing.ledger import Ledger
 from crdtsync.testing.network import Line, Network, Weather
 from crdtsync.testing.node import Node
+from crdtsync.testing.process import Process
+from crdtsync.testing.rot import RotBook
 from crdtsync.testing.sealer import plain_identity
 from crdtsync.testing.streams import Streams
 from crdtsync.testing.timeline import Timeline
 from crdtsync.testing.trace import Trace
+from crdtsync.testing.verdict import OracleFailed
 
-SETTLE_SECONDS_MAX = 900.0
-"""After everything is mended the world must come to rest within this time."""
 _SETTLE_STEP_S = 2.0
 _GOOD_ENDINGS = (
     "there is another link",
@@ -52,37 +60,72 @@ class World:
         self.streams = Streams(seed)
         self.trace = Trace(everything=everything)
         self.network = Network(self.timeline, self.streams, self.trace)
+        self.canary = Canary(seed)
+        self.network.watch = self.canary.message
         self.ledger = Ledger()
-        self.desk = Desk(self.streams("desk"), self.streams("ids"))
+        self.rot = RotBook()
+        self.sessions = Sessions()
+        self.desk = Desk(self.streams("desk"), self.streams("ids"), canary=self.canary.text, sessions=self.sessions)
         self.nodes: dict[str, Node] = {}
-        self.crashes = 0
+        self.archives: dict[str, Archive] = {}
+        self.faults: Counter[str] = Counter()
+        """How many of each kind of fault there were."""
         self.expected_alarms: set[str] = set()
+        self.settled_s = 0.0
+        self.settling_s_max = 0.0
         self._planted = planted
 
-    # -- what sites ask of the world (see node.World) ----------------------------------------------------------------
+    @property
+    def crashes(self) -> int:
+        """Processes that ended without being asked."""
+        return self.faults["crashes"]
 
-    def fuse(self, node: Node, where: str) -> bool:
+    # -- what processes ask of the world (see ground.World) -----------------------------------------------------------
+
+    def fuse(self, process: Process, where: str) -> bool:
         """Nothing crashes by itself here."""
         return False
 
-    def crashed(self, node: Node) -> None:
-        """Who makes a site crash starts it again."""
-        self.crashes += 1
+    def refuses(self, process: Process, where: str) -> str:
+        """Disks take everything here."""
+        return ""
+
+    def crashed(self, process: Process) -> None:
+        """Who makes a process crash starts it again."""
+        self.faults["crashes"] += 1
 
     def opened(self, node: Node) -> None:
         """Plant what is to be planted."""
         if self._planted is not None:
             self._planted(node)
 
-    def alarmed(self, node: Node, alarm: effects.Alarm) -> None:
+    def alarmed(self, process: Process, alarm: effects.Alarm) -> None:
         """No alarm is right in a world without rot and without forgers, unless it was named as expected."""
+        self.canary.alarm(process.name, f"{alarm.kind} {alarm.text}")
+        if process.hostile:
+            return
         if not any(word in f"{alarm.kind} {alarm.text}" for word in self.expected_alarms):
-            raise OracleFailed(f"{node.name} raises a false alarm: {alarm.kind}: {alarm.text}")
+            raise OracleFailed(f"{process.name} raises a false alarm: {alarm.kind}: {alarm.text}")
 
-    def lost_links(self, node: Node, reason: str) -> None:
-        """Honest sites never end a link for what the other said."""
-        if not reason.startswith(_GOOD_ENDINGS) and not self.ledger.removed:
-            raise OracleFailed(f"{node.name} gives up an honest peer: {reason}")
+    def unreadable(self, process: Process) -> None:
+        """A log that cannot be opened is put back by a person."""
+        self.rot.put_back(process)
+
+    def derived(self, node: Node) -> None:
+        """A transaction is seen whole or not at all."""
+        if self.desk.large:
+            oracles.whole_transactions(node, self.desk.large)
+
+    def lost_links(self, process: Process, link: int, reason: str) -> None:
+        """Nobody ends a link for what an honest replica said, unless its disk has changed that."""
+        if reason.startswith(_GOOD_ENDINGS) or self.ledger.removed or process.hostile:
+            return
+        other = self.network.other_end(process, link)
+        if other is None or not (self._hostile(other.name) or self.rot.serves_rot(other.name)):
+            raise OracleFailed(f"{process.name} gives up an honest peer: {reason}")
+
+    def _hostile(self, name: str) -> bool:
+        return name in self.archives and self.archives[name].hostile
 
     # -- sites -------------------------------------------------------------------------------------------------------
 
@@ -90,9 +133,17 @@ class World:
         """A site by its name."""
         return self.nodes[name]
 
+    def everybody(self) -> list[Process]:
+        """All machines."""
+        return [*self.nodes.values(), *self.archives.values()]
+
     def members(self) -> list[Node]:
         """The sites that belong to the practice and were not removed."""
         return [node for node in self.nodes.values() if not node.removed]
+
+    def keepers(self) -> list[Archive]:
+        """The archives that do what they should."""
+        return [archive for archive in self.archives.values() if not archive.hostile]
 
     def found(self, *names: str, machines: Mapping[str, Machine] | None = None) -> None:
         """Found a practice at the first of these sites, and let the others in. All are running then."""
@@ -117,26 +168,56 @@ class World:
     def invite(self, by: Node, name: str, machine: Machine) -> Node:
         """A new site, added by `by`, which must be running; from within a job or between events."""
         newcomer = Node(self, name, by.practice, machine)
-        records = admit(by, newcomer)
-        newcomer.disk.add_members(records)
+        newcomer.disk.add_members(admit(by, newcomer))
         self.nodes[name] = newcomer
         newcomer.start()
         return newcomer
 
+    def invite_archive(self, by: Node, name: str, machine: Machine | None = None, *, hostile: bool = False) -> Archive:
+        """A new archive, added by `by`, which must be running; from within a job or between events."""
+        archive = Archive(self, name, by.practice, machine or Machine())
+        archive.hostile = hostile
+        archive.disk.add_members(admit(by, archive, role="archive"))
+        self.archives[name] = archive
+        archive.start()
+        return archive
+
+    def introduce(self, by: Node) -> None:
+        """All were set up at one table: everybody knows whom `by` knows, before any of them is brought to its place."""
+        records = by.replica.membership.records()
+        for process in self.everybody():
+            if process is not by:
+                process.queue(0.0, partial(_learn, process, records))
+        self.run(1.0)
+
+    def clone(self, node: Node, name: str, image: Disk, machine: Machine) -> Node:
+        """A machine that runs a copy of the disk of `node`: a second process with its keys."""
+        twin = Node(self, name, node.practice, machine, identity=node.identity)
+        twin.adopt(image)
+        self.nodes[name] = twin
+        twin.start()
+        return twin
+
     def remove(self, by: Node, gone: Node) -> None:
         """An admin removes a site; from within a job or between events."""
-        gone.removed = True
-        self.ledger.removed.add(gone.replica_id)
         self.expected_alarms.add("late")
-        shut_out(by, gone)
+        before = self.ledger.removed.copy()
+        self.ledger.removed.add(gone.replica_id)
+        gone.removed = True
+        try:
+            shut_out(by, gone)
+        except StorageFailure:  # nobody was removed
+            self.ledger.removed, gone.removed = before, False
+            raise
 
     def connect(self, edges: Iterable[tuple[str, str]], weather: Weather | None = None) -> None:
-        """Give pairs of sites a line."""
+        """Give pairs of machines a line."""
+        machines = {process.name: process for process in self.everybody()}
         for one, other in edges:
-            self.network.add_line(self.nodes[one], self.nodes[other], weather or Weather())
+            self.network.add_line(machines[one], machines[other], weather or Weather())
 
     def line(self, one: str, other: str) -> Line:
-        """The line between two sites."""
+        """The line between two machines."""
         return self.network.lines[frozenset((one, other))]
 
     def cut(self, one: str, other: str, *, reset: bool = True) -> None:
@@ -154,42 +235,62 @@ class World:
         self.timeline.run(self.timeline.now + seconds)
 
     def heal(self) -> None:
-        """Mend every line, with fair weather, and start whatever is down."""
+        """Mend every line, with fair weather, and start whatever is down or frozen. What has rotted must have been
+        noticed by now, or be found by looking for it; then a person puts it back."""
         for line in self.network.lines.values():
             line.weather = Weather(min(line.weather.delay_s, 0.5), 0.0, bytes_per_s=max(line.weather.bytes_per_s, 1e5))
+            line.clogged_until = 0.0
             if any(line.cut):
                 self.network.set_cut(line, (False, False), reset=False)
+        for process in self.everybody():
+            process.thaw()
+            if not process.up:
+                process.start()
         for node in self.nodes.values():
-            if not node.up:
-                node.start()
+            self.rot.look_and_mend(node, self.members())
+            if node.up and self.rot.commits:
+                self.rot.look_over(node)
         self.network.dial_all()
 
-    def settle(self, seconds_max: float = SETTLE_SECONDS_MAX) -> float:
-        """Let time pass until all members are one. Returns the seconds that took; raises OracleFailed for too many."""
+    def settle(self, seconds_max: float | None = None) -> float:
+        """Let time pass until all members are one. Returns the seconds that took; raises OracleFailed for too many:
+        more than what is outstanding, the lines and the house's own intervals allow."""
         started = self.timeline.now
+        allowed = settling.allowed_s(self) if seconds_max is None else seconds_max
+        self.settling_s_max = allowed
         self.run(_SETTLE_STEP_S)  # what was just asked for is on its way to the disk
-        while reason := oracles.unsettled(self.members()):
-            if self.timeline.now - started >= seconds_max:
-                raise OracleFailed(f"L5: no rest within {seconds_max:.0f} s: {reason}")
+        while reason := oracles.unsettled(self.members(), self.keepers()):
+            if self.timeline.now - started >= allowed:
+                raise OracleFailed(f"L5: no rest within {allowed:.0f} s: {reason}")
             self.run(_SETTLE_STEP_S)
         return self.timeline.now - started
 
     def check(self) -> None:
         """Every oracle, on a world at rest; then once more after a while, in which sites compare themselves."""
         self.run(3 * limits.repair_interval_s)
-        reason = oracles.unsettled(self.members())
+        settling.quiet(self)
+        reason = oracles.unsettled(self.members(), self.keepers())
         if reason:
             raise OracleFailed(f"L5: the world was at rest and is no more: {reason}")
-        nodes = self.members()
-        oracles.nothing_lost(nodes, self.ledger)
-        oracles.cuts_kept(nodes, self.ledger)
+        nodes, archives = self.members(), self.keepers()
+        oracles.nothing_lost([*nodes, *archives], self.ledger)
+        oracles.cuts_kept([*nodes, *archives], self.ledger)
+        oracles.twins(nodes)
         oracles.equal_conflicts(nodes)
         oracles.equal_branches(nodes)
         oracles.whole_views(nodes)
-        oracles.credit_whole(nodes)
+        oracles.credit_whole([*nodes, *archives])
+        for process in (*nodes, *archives):
+            audit.walk(process, self.ledger)
+            self.canary.disk(process.name, process.disk)
+        self.rot.verdict()
         chosen = self.streams("oracles").choice(nodes)
         oracles.rebuilt(chosen)
-        oracles.verified(chosen)
+        oracles.verified(chosen, poisoned=self.faults["poison"] > 0)
+
+
+def _learn(process: Process, records: Sequence[tuple[MemberHash, bytes]]) -> None:
+    process.publish(records)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import pytest
 from crdtsync import limits
 from crdtsync.errors import RottenCommit
 from crdtsync.ids import RecordId
+from crdtsync.replication.commit import Commit
 from crdtsync.replication.stored import StoredCommit
 from crdtsync.storage.base import Store, StoredDocument, ViewChange
 from crdtsync.storage.memory import MemoryStore
@@ -185,13 +186,31 @@ def test_rot_is_found_and_mended_by_a_peers_copy_alone() -> None:
     assert site.verify(site) == []
 
 
-def test_a_changed_signature_is_rot_though_no_chain_covers_it() -> None:
+def spoil_signature(site: SiteRig, arrival: int) -> Commit:
+    """Change the signature of the commit that arrived then; returns the right one."""
+    right = commits(site)[arrival - 1]
+    spoiled = replace(right, commit=replace(right.commit, signature=bytes(64)))
+    header = right.commit.header
+    memory(site)._arrivals[arrival - 1] = memory(site)._logs[header.log][header.sequence - 1] = spoiled
+    return right.commit
+
+
+def test_a_changed_signature_is_vouched_for_by_what_follows() -> None:
     site = filled()
-    first = commits(site)[1]
-    memory(site)._arrivals[1] = replace(first, commit=replace(first.commit, signature=bytes(64)))
+    spoil_signature(site, 2)
     look_over(site)
-    assert site.engine.upkeep.rotten == [first.commit.id]
-    assert site.engine.upkeep.mend([first.commit], keys_of(site)) == [first.commit.id]
+    assert site.engine.upkeep.rotten == []
+    assert not commits(site)[1].checked, "so that nobody is sent a run that ends there"
+    assert site.verify(site) == []
+
+
+def test_the_newest_signature_of_a_log_is_fetched_again() -> None:
+    site = filled()
+    right = spoil_signature(site, 5)
+    look_over(site)
+    assert site.engine.upkeep.rotten == [right.id]
+    assert site.engine.upkeep.mend([right], keys_of(site)) == [right.id]
+    assert site.verify(site) == []
 
 
 def test_peers_are_served_what_is_sound() -> None:

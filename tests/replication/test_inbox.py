@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -45,6 +46,18 @@ def history(seed: int, length: int) -> list[Commit]:
         others = [other for other in authors if other is not writer and other.commits and chance.random() < 0.5]
         made.append(writer.commit({other.log: other.head for other in others}))
     return made
+
+
+def test_a_boot_waits_for_what_it_continues_although_another_commit_names_it() -> None:
+    """Where more has moved than one header names, the first commit of a boot names its own past only as continued."""
+    before, boot = author("a"), Author("a", PRACTICE, (), boot=2)
+    first, plain = before.commit(), boot.commit()
+    header = replace(plain.header, continues=(before.log, first.head))
+    box = inbox()
+    put(box, replace(plain, header=header))
+    assert taken(box) == []
+    put(box, first)
+    assert [commit.header.log for commit in taken(box)] == [before.log, boot.log]
 
 
 @given(st.integers(0, 10_000), st.integers(1, 40), st.integers(1, 7))

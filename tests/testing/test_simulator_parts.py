@@ -12,11 +12,12 @@ from crdtsync.replication.commit import Commit
 from crdtsync.replication.effects import Alarm
 from crdtsync.testing import timeline as timelines
 from crdtsync.testing.disk import Disk, PowerCut, Proof
-from crdtsync.testing.ledger import Account, Ledger, OracleFailed
+from crdtsync.testing.ledger import Account, Ledger
 from crdtsync.testing.network import Line, Network, Weather
 from crdtsync.testing.streams import Streams
 from crdtsync.testing.timeline import Restless, Timeline
 from crdtsync.testing.trace import STEPS_KEPT, Trace
+from crdtsync.testing.verdict import OracleFailed
 from crdtsync.testing.world import World
 from tests.replication import people
 from tests.replication.cores import Author
@@ -127,6 +128,10 @@ class Phone:
     ended: list[int] = field(default_factory=list)
     heard: list[bytes] = field(default_factory=list)
     trusting: bool = True
+
+    @property
+    def awake(self) -> bool:
+        return self.up
 
     @property
     def replica_id(self) -> ReplicaId:
