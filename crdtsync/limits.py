@@ -112,6 +112,9 @@ peers_dialled_max: Final = 8
 """Beyond so many sites, a random few are dialled."""
 feed_stall_s: Final = 10.0
 """A feed that brings nothing for so long, while another peer has more, moves to that peer."""
+feed_starved_s: Final = 20.0
+"""A feed that brings nothing for so long, while its link brings other logs, is asked for again, once its peer has
+answered: longer than `feed_stall_s`, since what is wanted may only stand behind the others."""
 gap_patience_s: Final = 1.0
 """How often one peer is asked again for a log in which something is missing."""
 repair_interval_s: Final = 5.0

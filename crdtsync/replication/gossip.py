@@ -93,12 +93,14 @@ class Feeds:
         """
         turn = Turn({}, {}, {})
         for log in list(self._sources):
-            if not self._stalled(log, now, peers, inbox):
+            stalled = self._stalled(log, now, peers, inbox)
+            if not stalled and not self._starved(log, now):
                 continue
             tail = inbox.tail(log).sequence
             current = self._sources[log].link
             others = [p for p in peers.values() if p.live and p.link != current and p.have.sequence(log) > tail]
-            if not others and current in peers and peers[current].answered < self._quiet_since(log, peers[current]):
+            since = self._quiet_since(log, peers[current]) if stalled and current in peers else self._behind_since(log)
+            if (not others or not stalled) and current in peers and peers[current].answered < since:
                 turn.ask[current] = None
                 continue
             self._give_up(log, turn)
@@ -127,9 +129,21 @@ class Feeds:
             source.behind = now
         return now - self._quiet_since(log, peer) >= limits.feed_stall_s
 
-    def _quiet_since(self, log: LogId, peer: Peer) -> float:
+    def _starved(self, log: LogId, now: float) -> bool:
+        """Whether nothing of `log` came for long although there is more, while the link is busy with other logs.
+
+        What was lost, or dropped for want of room, does not come by itself; and others may be dropped and asked for
+        again without end, as long as it does not come.
+        """
         source = self._sources[log]
-        return max(source.progress, peer.commits_at, source.behind or source.progress)
+        return source.behind is not None and now - self._behind_since(log) >= limits.feed_starved_s
+
+    def _behind_since(self, log: LogId) -> float:
+        source = self._sources[log]
+        return max(source.progress, source.behind or source.progress)
+
+    def _quiet_since(self, log: LogId, peer: Peer) -> float:
+        return max(self._behind_since(log), peer.commits_at)
 
 
 def _best(log: LogId, peers: Mapping[int, Peer]) -> Peer | None:
