@@ -153,6 +153,9 @@ feed_stall_s: Final = 10.0
 """A feed that brings nothing for so long, while another peer has more, moves to that peer."""
 feed_patience_s: Final = 60.0
 """The same for a peer that is heard of, but has not answered since: its line may be slow, and commits on their way."""
+feed_starved_s: Final = 20.0
+"""A feed that brings nothing for so long, while its link brings other logs, is asked for again, once its peer has
+answered: longer than `feed_stall_s`, since what is wanted may only stand behind the others."""
 gap_patience_s: Final = 1.0
 """How often one peer is asked again for a log in which something is missing."""
 claim_patience_s: Final = 30.0

@@ -95,12 +95,14 @@ class Feeds:
         """
         turn = Turn({}, {}, {})
         for log in list(self._sources):
-            if not self._stalled(log, now, peers, inbox):
+            stalled = self._stalled(log, now, peers, inbox)
+            if not stalled and not self._starved(log, now):
                 continue
             tail = inbox.tail(log).sequence
             current = self._sources[log].link
             others = [p for p in peers.values() if p.live and p.link != current and p.have.sequence(log) > tail]
-            if current in peers and self._may_be_slow(log, now, peers[current], alone=not others):
+            since = self._quiet_since(log, peers[current]) if stalled and current in peers else self._behind_since(log)
+            if current in peers and _may_be_slow(since, now, peers[current], alone=not others or not stalled):
                 turn.ask[current] = None
                 continue
             self._give_up(log, turn)
@@ -129,15 +131,28 @@ class Feeds:
             source.behind = now
         return now - self._quiet_since(log, peer) >= limits.feed_stall_s
 
-    def _may_be_slow(self, log: LogId, now: float, peer: Peer, *, alone: bool) -> bool:
-        since = self._quiet_since(log, peer)
-        if peer.answered >= since:
-            return False
-        return alone or (now - peer.heard < limits.feed_stall_s and now - since < limits.feed_patience_s)
+    def _starved(self, log: LogId, now: float) -> bool:
+        """Whether nothing of `log` came for long although there is more, while the link is busy with other logs.
+
+        What was lost, or dropped for want of room, does not come by itself; and others may be dropped and asked for
+        again without end, as long as it does not come.
+        """
+        source = self._sources[log]
+        return source.behind is not None and now - self._behind_since(log) >= limits.feed_starved_s
+
+    def _behind_since(self, log: LogId) -> float:
+        source = self._sources[log]
+        return max(source.progress, source.behind or source.progress)
 
     def _quiet_since(self, log: LogId, peer: Peer) -> float:
-        source = self._sources[log]
-        return max(source.progress, peer.commits_at, source.behind or source.progress)
+        return max(self._behind_since(log), peer.commits_at)
+
+
+def _may_be_slow(since: float, now: float, peer: Peer, *, alone: bool) -> bool:
+    """Whether a peer that has brought nothing `since` then may only have a slow line."""
+    if peer.answered >= since:
+        return False
+    return alone or (now - peer.heard < limits.feed_stall_s and now - since < limits.feed_patience_s)
 
 
 def _best(log: LogId, peers: Mapping[int, Peer]) -> Peer | None:

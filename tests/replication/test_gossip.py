@@ -121,8 +121,22 @@ def test_commits_of_other_logs_over_the_same_link_are_progress_too() -> None:
     one, other = peer(1, "c", a=9), peer(2, "d", a=9)
     choose(feeds, one, other)
     stalled(feeds, 1.0, one, other)
-    one.commits_at = 20.0
-    assert stalled(feeds, 25.0, one, other) == Turn({}, {}, {})
+    one.commits_at = 15.0
+    assert stalled(feeds, 20.0, one, other) == Turn({}, {}, {})
+
+
+def test_a_log_that_never_comes_over_a_busy_link_is_asked_for_again() -> None:
+    """What was lost does not come because other logs do, which may themselves wait for it (seed 422: a site took the
+    same commits again and again, and never the one that they depended on)."""
+    feeds = Feeds()
+    one = peer(1, "c", a=9)
+    choose(feeds, one)
+    stalled(feeds, 1.0, one)
+    one.commits_at = 25.0
+    assert stalled(feeds, 26.0, one) == Turn({}, {}, {1: None}), "are they on their way?"
+    one.answered = 26.0
+    turn = stalled(feeds, 30.0, one)
+    assert (turn.unfeed, turn.feed, turn.ask) == ({1: [A]}, {1: [(A, 1)]}, {})
 
 
 def test_the_same_peer_is_asked_again_only_behind_its_answer() -> None:

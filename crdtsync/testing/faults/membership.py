@@ -92,14 +92,15 @@ def _remove(story: Story, by: Node, gone: Node) -> None:
 
 
 def _connected_without(story: Story, gone: Node) -> bool:
-    """Whether the others still have lines to each other."""
+    """Whether the others still have lines to each other, between members who know each other by now."""
     names = {process.name for process in (*story.members(), *story.keepers())} - {gone.name}
     reached, left = set(), [min(names)]
     while left:
         name = left.pop()
         reached.add(name)
         for line in story.network.lines.values():
-            pair = {station.name for station in line.stations}
-            if name in pair:
+            one, other = line.stations
+            pair = {one.name, other.name}
+            if name in pair and one.trusts(other.replica_id) and other.trusts(one.replica_id):
                 left += sorted((pair & names) - reached)
     return reached == names
