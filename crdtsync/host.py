@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from crdtsync.engine import DeriveResult, Engine, WriteGrant, WriteOutcome, WriteRequest
 from crdtsync.engine.watch import Watch
-from crdtsync.errors import RefusedError, SealBroken
+from crdtsync.errors import RefusedError, RottenCommit, SealBroken
 from crdtsync.ids import LogId, PracticeId, ReplicaId, log_from_text, log_text
 from crdtsync.replication.commit import Commit
 from crdtsync.replication.membership import State
@@ -62,9 +62,10 @@ class Host:
             head = self.store.frontier().get(log)
             sequence = 0 if head is None else head.sequence
             if log not in self.engine.frozen and self._continuity.proves(log_text(log), nonce, sequence):
-                self.engine.continue_log(log)
-                self._renew(log)
-                return True
+                with suppress(RottenCommit):  # a log whose last commit is not there cannot be gone on with
+                    self.engine.continue_log(log)
+                    self._renew(log)
+                    return True
         self.new_boot()
         return False
 

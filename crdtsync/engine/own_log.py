@@ -7,10 +7,11 @@ and then goes on from these. The store remembers which log this folder wrote las
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from crdtsync.clock import HybridClock, wall_ms
-from crdtsync.errors import RefusedError
+from crdtsync.errors import RefusedError, RottenCommit
 from crdtsync.ids import (
     BOOT_ID_BYTES,
     BootId,
@@ -114,7 +115,7 @@ class OwnLog:
         writer.continues = None if newest is None else (newest, self.frontier[newest])
 
     def continue_log(self, log: LogId) -> None:
-        """Go on writing `log` (see `Engine.continue_log`)."""
+        """Go on writing `log` (see `Engine.continue_log`). Raises RottenCommit when its last commit cannot be read."""
         head = self.frontier.get(log)
         moved: Mapping[LogId, Head] = self.frontier
         own = self._store.commit(log, head.sequence) if head is not None else None
@@ -128,15 +129,19 @@ class OwnLog:
     def _write_to(self, log: LogId, head: Head | None, moved: Mapping[LogId, Head]) -> None:
         self.writer = LogWriter(self._practice, log, self._clock, head=head, moved=moved)
         for other, at in self.frontier.items():
-            stored = self._store.commit(other, at.sequence)
-            if stored is not None:
-                self._unheard.append((other, stored.commit.header.stamp))
+            with suppress(RottenCommit):  # its stamp is heard with the next one
+                stored = self._store.commit(other, at.sequence)
+                if stored is not None:
+                    self._unheard.append((other, stored.commit.header.stamp))
 
     def _arrived_at(self, log: LogId) -> int:
         return self._arrival_of(log, self.frontier[log])
 
     def _arrival_of(self, log: LogId, head: Head) -> int:
-        stored = self._store.commit(log, head.sequence)
+        try:
+            stored = self._store.commit(log, head.sequence)
+        except RottenCommit as error:
+            return error.arrival
         return stored.arrival if stored else 0
 
     def arrived(self, commits: Sequence[Commit]) -> None:
@@ -185,5 +190,10 @@ class OwnLog:
 
 def begun(store: Store, logs: Iterable[LogId]) -> dict[LogId, Continues]:
     """What the first commit of each of these logs continues."""
-    firsts = {log: store.commit(log, 1) for log in logs}
-    return {log: None if first is None else first.commit.header.continues for log, first in firsts.items()}
+    found: dict[LogId, Continues] = {}
+    for log in logs:
+        found[log] = None
+        with suppress(RottenCommit):  # a beginning, until it is whole again and the replica is opened anew
+            first = store.commit(log, 1)
+            found[log] = None if first is None else first.commit.header.continues
+    return found

@@ -39,16 +39,16 @@ TIGHT_LIMITS: Final[dict[str, float]] = {
 """Bounds made so small that a small world reaches them all."""
 
 
-OWN_LOG_LIES: Final = False
+OWN_LOG_LIES: Final = True
 """Whether a hostile member may claim more of a site's own log than there is: today a site that hears that waits for
 ever for what does not exist."""
-OTHER_HASHES: Final = False
+OTHER_HASHES: Final = True
 """Whether a hostile member may claim other hashes than there are: today an unsigned claim freezes a log."""
-POISON: Final = False
+POISON: Final = True
 """Whether a hostile site may sign deltas that no document can take, or that refer to what nobody has."""
-FORKS: Final = False
+FORKS: Final = True
 """Whether a hostile site may sign one sequence twice."""
-TWINS_STAND_BESIDE: Final = False
+TWINS_STAND_BESIDE: Final = True
 """Whether a peer keeps a link to each of two machines that run copies of one disk. Today one of them takes the other's
 place, sometimes always the same one, so twins are given neighbours of their own."""
 

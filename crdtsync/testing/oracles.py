@@ -78,9 +78,10 @@ def bounds(node: Process) -> None:
 
 def nothing_lost(nodes: Sequence[Process], ledger: Ledger) -> None:
     """L1: whatever an application or a peer was told stands at every site, but for what a removal cuts off."""
-    cuts = nodes[0].replica.membership.state().cuts
+    state = nodes[0].replica.membership.state()
     for (log, sequence), commit in ledger.acknowledged.items():
-        if _cut_off(log, sequence, ledger, cuts):
+        forked = log in state.frozen and sequence > state.frozen[log].sequence
+        if forked or _cut_off(log, sequence, ledger, state.cuts):
             continue
         for node in nodes:
             stored = node.disk.commit(log, sequence)
@@ -153,7 +154,10 @@ def engine_on_copy(node: Node) -> Engine:
     keyring = Keyring(node.sealer)
     for epoch in node.host.keyring.epochs():
         keyring.learn(node.host.keyring.key(epoch))
-    return Engine(node.disk.image(), node.sealer, keyring, practice=node.practice, replica=node.replica_id)
+    engine = Engine(node.disk.image(), node.sealer, keyring, practice=node.practice, replica=node.replica_id)
+    state = node.replica.membership.state()
+    engine.honour(state.holds, state.frozen, state.held_by)
+    return engine
 
 
 def rebuilt(node: Node) -> None:

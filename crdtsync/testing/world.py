@@ -121,7 +121,7 @@ class World:
         if reason.startswith(_GOOD_ENDINGS) or self.ledger.removed or process.hostile:
             return
         other = self.network.other_end(process, link)
-        if other is None or not (self._hostile(other.name) or self.rot.serves_rot(other.name)):
+        if other is not None and not (self._hostile(other.name) or self.rot.serves_rot(other.name)):
             raise OracleFailed(f"{process.name} gives up an honest peer: {reason}")
 
     def _hostile(self, name: str) -> bool:
