@@ -37,7 +37,7 @@ def wait(site: Site, seconds: float, *alive: int) -> list[Effect]:
         found += site.later(min(STEP, until - site.now))
         for link in alive:
             if link not in site.closed:
-                found += site.hear(link, messages.Pong(0))
+                found += site.hear(link, messages.Pong(int(site.now * 1000)))
     return found
 
 
