@@ -183,6 +183,7 @@ def test_a_document_knows_its_clocks_when_written_applied_to_and_loaded() -> Non
     [
         (bytes([1, 1, 7, 0, 0x84, 7, 0, 1, ord("x"), 0]), "place"),
         (bytes([1, 1, 7, 3, 0x44, 7, 3, 1, ord("x"), 0]), "place"),
+        (bytes([1, 1, 7, 0, 0x84, 9, 128, 128, 128, 128, 8, 1, ord("x"), 0]), "place"),
         (bytes([1, 1, 7, 0, 0x04, 1, 3]) + b"t:a" + bytes([1, ord("x"), 1, 7, 1, 0, 2]), "own that it does not carry"),
     ],
 )
