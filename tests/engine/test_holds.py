@@ -298,6 +298,31 @@ def test_who_had_the_commit_and_did_not_know_of_the_hold_clears_nothing(make_sto
     equal(mallory, jena, gera)
 
 
+def test_who_knew_of_a_hold_and_had_not_all_that_is_held_clears_nothing(make_store: MakeStore) -> None:
+    mallory, jena, gera = team(make_store, "mallory", "jena", "gera")
+    jena.write(patient_of(1))
+    for site in (mallory, gera):
+        site.pull(jena)
+        site.derive()
+    seal(mallory, (record_of(1), [Change("patient", record_of(1), b"?")]))
+    for site in (jena, gera):
+        site.pull(mallory)
+        site.derive()
+    state = mallory.state("patient", record_of(1))
+    lost = Pen(mallory).delta(record_of(1), [SetField("given_name", "Erika", {})], state)
+    seal(mallory, (record_of(1), [Change("patient", record_of(1), lost)]))
+    retitle(gera, 1, "entered anew")
+    assert gera.damaged() == {}, "it has not seen that more is missing"
+    jena.pull(mallory)
+    jena.derive()
+    jena.pull(gera)
+    jena.derive()
+    assert jena.patient(1).title == "entered anew" and jena.damaged().keys() == {("patient", record_of(1))}
+    settle(mallory, jena, gera)
+    assert gera.damaged().keys() == {("patient", record_of(1))}
+    equal(mallory, jena, gera)
+
+
 def test_a_part_whose_key_comes_late_and_shows_poison(make_store: MakeStore) -> None:
     """The rest of the commit was applied already: it is undone."""
     mallory, jena, gera = team(make_store, "mallory", "jena", "gera")

@@ -392,6 +392,18 @@ def test_membership_takes_no_proof_of_another_practice() -> None:
         book.add(membership.fork(people.signer("b"), book.at("b"), proof(*elsewhere, 0)))
 
 
+def test_of_several_proofs_the_earliest_place_counts_in_every_order() -> None:
+    book = people.practice("b", "c")
+    one, other = forked(3, 1, 1, book=book)
+    third = Author("a", book.practice, book.heads, commits=one.commits[:1])
+    third.commit(size=42)
+    earlier = fork_proof(people.sig_of("a"), _branch(one.commits[1]), _branch(third.commits[1]))
+    apart = book.copy()
+    book.put(membership.fork(people.signer("b"), book.at("b"), proof(one, other, 3)))
+    apart.put(membership.fork(people.signer("c"), apart.at("c"), earlier))
+    assert people.every_order(book, apart).frozen == {one.log: one.commits[0].head}
+
+
 def test_a_proof_counts_for_ever() -> None:
     book = people.practice("b", "c")
     one, other = forked(3, 1, 1, book=book)
