@@ -269,7 +269,7 @@ def test_nobody_is_waited_for_that_claims_more_of_a_frozen_log() -> None:
     a.hear(1, proved(one, other, 1))
     assert a.alarms() == ["restored", "fork"] and not a.core.recovering
     a.greet(2, "b", (one.log, people.head(20)))
-    assert not a.core.recovering
+    assert not a.core.recovering and a.alarms() == ["restored", "fork"]
 
 
 def test_who_is_waited_for_when_its_log_freezes_is_waited_for_up_to_its_end() -> None:
