@@ -261,14 +261,14 @@ def proved(one: Author, other: Author, at: int) -> messages.Records:
 
 def test_nobody_is_waited_for_that_claims_more_of_a_frozen_log() -> None:
     """Nothing more of it is taken, whoever has it (L3)."""
-    a, _ = sites("a", "b")
+    a, *_ = sites("a", "b", "c")
     one, other = later_life(a, boot=7, count=2), later_life(a, boot=7, count=1)
     other.commit(size=50)
     a.greet(1, "b", (one.log, one.head))
     a.hear(1, commits(*one.commits))
     a.hear(1, proved(one, other, 1))
     assert a.alarms() == ["restored", "fork"] and not a.core.recovering
-    a.greet(2, "b", (one.log, people.head(20)))
+    a.greet(2, "c", (one.log, people.head(20)))
     assert not a.core.recovering and a.alarms() == ["restored", "fork"]
 
 
