@@ -142,8 +142,6 @@ def _text_value(data: bytes, at: int) -> tuple[int, int]:
 def _struct(data: bytes, at: int, client: int, clock: int, needs: dict[int, int]) -> tuple[int, int]:
     """Walk any struct, which has this clock; its length in clock and where it ends. `needs` learns what it names."""
     info = data[at]
-    if info == 0:
-        return _length(data, at + 1)
     content = info & 0x1F
     if info & 0xC0:
         at += 1

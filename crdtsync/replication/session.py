@@ -16,11 +16,15 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Final
 
 from crdtsync import limits
 from crdtsync.ids import Head, LogId, MemberHash, ReplicaId
 from crdtsync.replication.frontier import Frontier
 from crdtsync.replication.messages import Commits
+
+_CREDIT_MAX: Final = 2**53
+"""What a message can say, whatever the peer claims to have sent."""
 
 
 class Phase(Enum):
@@ -106,7 +110,7 @@ class Peer:
 
     def allowance(self) -> int:
         """What the peer may have sent in all: what it sent, and as much more as fits beside what still waits here."""
-        return self.received - self.waiting + limits.in_flight_bytes_max
+        return min(self.received - self.waiting + limits.in_flight_bytes_max, _CREDIT_MAX)
 
     def learn(self, log: LogId, head: Head) -> None:
         """The peer has this."""

@@ -87,8 +87,8 @@ def test_size_is_bounded() -> None:
         (bytes([1, 1, 7, 0, 0x21, 1, 1, ord("r"), 1, ord("x"), 5, 0]), "content"),
         (bytes([1, 1, 7, 0, 0x24, 1, 1, ord("r"), 1, ord("x"), 1, ord("y"), 0]), "text into the map"),
         (bytes([1, 1, 7, 0, 0x08, 1, 3]) + b"t:a" + bytes([1, 119, 1, ord("y"), 0]), "value into a text"),
-        (bytes([1, 1, 7, 3, 0x84, 7, 3, 1, ord("x"), 0]), "not written"),
-        (bytes([1, 1, 7, 3, 0x84, 7, 2, 1, ord("x"), 1, 7, 1, 3, 2]), "not written"),
+        (bytes([1, 1, 7, 3, 0x84, 7, 3, 1, ord("x"), 0]), "place that is none"),
+        (bytes([1, 1, 7, 3, 0x84, 7, 2, 1, ord("x"), 1, 7, 1, 3, 2]), "own that it does not carry"),
         (bytes([1, 1, 7, 0, 0x04, 1, 1, ord("r"), 1, ord("x"), 0]), "root"),
         (bytes([1, 1, 7, 0, 0x04, 0, 7, 0, 1, ord("x"), 0]), "nests"),
         (bytes([1, 1, 7, 0, 0x27, 1, 1, ord("r"), 1, ord("x"), 1, 0]), "content"),
@@ -183,6 +183,7 @@ def test_a_document_knows_its_clocks_when_written_applied_to_and_loaded() -> Non
     [
         (bytes([1, 1, 7, 0, 0x84, 7, 0, 1, ord("x"), 0]), "place"),
         (bytes([1, 1, 7, 3, 0x44, 7, 3, 1, ord("x"), 0]), "place"),
+        (bytes([1, 1, 7, 0, 0x84, 9, 128, 128, 128, 128, 8, 1, ord("x"), 0]), "place"),
         (bytes([1, 1, 7, 0, 0x04, 1, 3]) + b"t:a" + bytes([1, ord("x"), 1, 7, 1, 0, 2]), "own that it does not carry"),
     ],
 )

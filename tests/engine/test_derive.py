@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from crdtsync import limits
@@ -22,6 +24,11 @@ def stored(site: SiteRig, kind: str, number: int) -> StoredDocument:
     document = site.store.document(kind, record_of(number))
     assert document is not None
     return document
+
+
+def slots(site: SiteRig, kind: str, number: int) -> Mapping[str, str]:
+    """What a record's document says."""
+    return Document(1, stored(site, kind, number).state).content().slots
 
 
 def write_large(site: SiteRig, numbers: range) -> list[Commit]:
@@ -278,7 +285,8 @@ def test_changes_without_a_name_are_held() -> None:
     gera.pull(jena)
     result = gera.derive()
     assert len(result.alarms) == 2 and result.records == 1
-    assert all("has a part that does not open" in alarm for alarm in result.alarms)
+    assert all("is held" in alarm and "a part of it does not open" in alarm for alarm in result.alarms)
+    assert [due.reason for due in result.holds] == ["seal", "seal"]
 
 
 def delta_of(site: SiteRig, number: int, *edits: Edit, start: bytes = b"") -> bytes:
@@ -329,8 +337,11 @@ def test_a_subject_is_held_for_a_log_whose_part_did_not_open() -> None:
     forge(jena, record_of(1), Change("patient", record_of(1), b""), sealed=b"s" * 200)
     forge(jena, record_of(1), Change("task", record_of(5), delta_of(jena, 5, SetField("title", "x", {}))))
     gera.pull(jena)
-    gera.derive()
-    assert gera.store.document("task", record_of(5)) is None
+    [due] = gera.derive().holds
+    assert due.reason == "seal"
+    assert slots(gera, "task", 5) == {}, "it is not applied"
+    assert commit_text(due.commit) in stored(gera, "task", 5).damaged, "and everybody sees that it is missing"
+    assert gera.patient(1).family_name == "Muster1", "what was there before stays"
 
 
 def test_fragments_of_two_transactions_are_not_one() -> None:
@@ -339,10 +350,13 @@ def test_fragments_of_two_transactions_are_not_one() -> None:
         delta = delta_of(jena, number, SetField("title", "x", {}))
         forge(jena, record_of(number), Change("task", record_of(number), delta), fragment=fragment)
     gera.pull(jena)
-    [alarm] = gera.derive().alarms
-    assert "has no beginning" in alarm
+    result = gera.derive()
+    [alarm] = result.alarms
+    assert "is held" in alarm and record_of(2) in alarm
+    assert [due.reason for due in result.holds] == ["form"]
     assert gera.store.document("task", record_of(1)) is None, "its own transaction has not ended"
-    assert gera.store.document("task", record_of(2)) is not None
+    assert slots(gera, "task", 2) == {}, "the end of a transaction without its beginning is applied by nobody"
+    assert stored(gera, "task", 2).damaged != ""
 
 
 def test_a_key_that_opens_to_nothing_is_not_sealed_with() -> None:

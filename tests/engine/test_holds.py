@@ -144,6 +144,23 @@ def test_a_hold_of_another_hash_holds_nothing_and_hides_nothing(make_store: Make
     [due] = jena.engine.derive(jena.now()).holds
     assert due.commit == bad.id
     assert jena.patient(1).family_name == "Muster1"
+    jena.engine.honour({good.id: {other: FORM}, bad.id: {other: FORM}}, {}, None)
+    assert jena.engine.derive(jena.now()).holds == (due,), "and is no signature for what is due"
+
+
+def test_what_builds_on_what_is_held_and_on_what_nobody_has_is_held_itself(make_store: MakeStore) -> None:
+    """It is no mere consequence: a site that has what the others have not would take it."""
+    mallory, jena, gera = team(make_store, "mallory", "jena", "gera")
+    first = jena.write(patient_of(1))
+    both = bytes([0, 2]) + deletion(mine(jena, 1), 0, 1)[2:] + deletion(12_345, 0, 1)[2:]
+    [bad] = seal(mallory, (record_of(1), [Change("patient", record_of(1), both)]))
+    text = text_after(mine(mallory, 1), 0, mine(jena, 1), 0)
+    seal(mallory, (record_of(1), [Change("patient", record_of(1), text)]))
+    gera.engine.honour({first.id: {first.hash: FORM}}, {}, None)
+    gera.pull(jena)
+    gera.pull(mallory)
+    [due] = gera.engine.derive(gera.now()).holds
+    assert (due.commit, due.reason) == (bad.id, REACH)
 
 
 def test_a_hold_that_comes_late_undoes_the_commit_whole(make_store: MakeStore) -> None:
@@ -278,6 +295,31 @@ def test_who_had_the_commit_and_did_not_know_of_the_hold_clears_nothing(make_sto
     retitle(gera, 1, "now it knows")
     settle(mallory, jena, gera)
     assert jena.damaged() == {}
+    equal(mallory, jena, gera)
+
+
+def test_who_knew_of_a_hold_and_had_not_all_that_is_held_clears_nothing(make_store: MakeStore) -> None:
+    mallory, jena, gera = team(make_store, "mallory", "jena", "gera")
+    jena.write(patient_of(1))
+    for site in (mallory, gera):
+        site.pull(jena)
+        site.derive()
+    seal(mallory, (record_of(1), [Change("patient", record_of(1), b"?")]))
+    for site in (jena, gera):
+        site.pull(mallory)
+        site.derive()
+    state = mallory.state("patient", record_of(1))
+    lost = Pen(mallory).delta(record_of(1), [SetField("given_name", "Erika", {})], state)
+    seal(mallory, (record_of(1), [Change("patient", record_of(1), lost)]))
+    retitle(gera, 1, "entered anew")
+    assert gera.damaged() == {}, "it has not seen that more is missing"
+    jena.pull(mallory)
+    jena.derive()
+    jena.pull(gera)
+    jena.derive()
+    assert jena.patient(1).title == "entered anew" and jena.damaged().keys() == {("patient", record_of(1))}
+    settle(mallory, jena, gera)
+    assert gera.damaged().keys() == {("patient", record_of(1))}
     equal(mallory, jena, gera)
 
 

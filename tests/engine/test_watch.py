@@ -17,7 +17,7 @@ from crdtsync.documents import Document, Reach
 from crdtsync.engine import Engine
 from crdtsync.engine.trying import Trial, Verdict
 from crdtsync.engine.watch import Watch
-from crdtsync.errors import EnvironmentFailure
+from crdtsync.errors import EnvironmentFailure, Poisoned
 from crdtsync.ids import base32, commit_text
 from crdtsync.replication.commit import Change, Commit
 from crdtsync.storage.base import StoredDocument, ViewChange
@@ -95,6 +95,22 @@ def test_what_killed_is_held_and_the_rest_goes_on(tmp_path: Path, name: str) -> 
     watch.close()
 
 
+def test_what_killed_once_is_refused_untried(tmp_path: Path) -> None:
+    """Also where nobody suspects it, and before the view knows that it is held."""
+    jena, deadly = poisoned_site(SiteRig("jena"), OVERFLOWS)
+    died(tmp_path, 2, 3)
+    watch = reopen(jena, tmp_path)
+    jena.derive()
+    watch.close()
+    next_one = Watch(jena.store)
+    assert next_one.wary and not next_one.suspects
+    [stored] = jena.store.arrivals(1, 1, 10**9)
+    assert stored.commit.id == deadly.id
+    found = jena.engine._deriving.shelf.take("patient", record_of(1), record_of(1))
+    with pytest.raises(Poisoned, match="ends the process"):
+        next_one.examine(stored, found, 1, OVERFLOWS)
+
+
 def test_innocent_suspects_are_derived_as_ever(tmp_path: Path, make_store: MakeStore) -> None:
     """Processes die for other reasons, too: then trying costs time and changes nothing."""
     jena, gera = SiteRig("jena"), SiteRig("gera", make_store())
@@ -155,7 +171,7 @@ def test_a_panic_costs_one_document_and_no_process(make_store: MakeStore, test_d
     delta = (test_data / "poison" / files[poison]).read_bytes() if poison in files else TOO_DEEP_TO_READ
     jena, deadly = poisoned_site(SiteRig("jena", make_store()), delta)
     [alarm] = jena.derive().alarms
-    assert commit_text(deadly.id) in alarm and "cannot be applied to patient" in alarm
+    assert commit_text(deadly.id) in alarm and "is held for patient" in alarm and "documents cannot take it" in alarm
     assert jena.patient(1).family_name == "Muster1" and jena.patient(2).family_name == "Muster2"
     digest = jena.engine.digest()
     jena.open()

@@ -8,11 +8,13 @@ from functools import cache
 from crdtsync import limits
 from crdtsync.errors import PeerError
 from crdtsync.replication.codec import pack, unpack
+from crdtsync.replication.fork_proof import Branch, fork_proof
 from crdtsync.replication.member_codec import decode_record
-from crdtsync.replication.membership import Membership
+from crdtsync.replication.membership import Membership, fork
 from tests.fuzz.dice import Dice, patched, twisted
 from tests.fuzz.registry import target
 from tests.replication import people
+from tests.replication.cores import Author
 
 _RECORDS_PER_INPUT = 12
 
@@ -26,6 +28,12 @@ def records() -> tuple[bytes, ...]:
     book.shares("a", "1", "c")
     book.attests("c", "b", 4)
     book.addresses("c", "c.example:7443")
+    book.succeeds("a", "c", 2, boot_3=5)
+    book.holds("c", "b", 3)
+    one, other = (Author("d", book.practice, book.heads) for _ in range(2))
+    first, second = one.commit(size=40), other.commit(size=41)
+    sides = [Branch((commit.header_bytes,), commit.signature) for commit in (first, second)]
+    book.put(fork(people.signer("c"), book.at("c"), fork_proof(people.sig_of("d"), *sides)))
     other = book.copy()
     book.removes("a", "b", cut=3)
     other.removes("b", "a")

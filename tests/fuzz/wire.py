@@ -10,7 +10,7 @@ from pathlib import Path
 
 from crdtsync import limits
 from crdtsync.errors import PeerError
-from crdtsync.ids import EpochId
+from crdtsync.ids import EpochId, LogId, RecordId
 from crdtsync.replication import messages
 from crdtsync.replication.codec import pack, unpack
 from crdtsync.replication.commit import (
@@ -38,7 +38,23 @@ def recorded() -> tuple[bytes, ...]:
     talk = json.loads(_CONVERSATION.read_text(encoding="utf-8"))
     samples = [bytes.fromhex(data) for _, data in talk["samples"]]
     said = [bytes.fromhex(data) for _, data in talk["messages"]]
-    return tuple(dict.fromkeys(samples + [data for data in said if len(data) < 16_384]))
+    return tuple(dict.fromkeys(samples + [data for data in said if len(data) < 16_384] + list(_rare())))
+
+
+def _rare() -> Iterable[bytes]:
+    """What is said when logs, records or commits differ: nothing that a conversation without trouble holds."""
+    log = LogId(b"l" * 24)
+    print_ = messages.Print("patient", RecordId("a" * 26), b"f" * 32)
+    sums = messages.Sums(((3, b"s" * 32), (0, bytes(32))), ())
+    few = messages.Sums((), (print_, print_))
+    every: list[messages.Message] = [
+        messages.WantHeads(log, (1, 5, 9)),
+        messages.Heads(log, ((b"a header", b"g" * 64), (b"another one", b"h" * 64))),
+        messages.WantSums(b"f" * 32, b"m" * 32, ((), (1, 15))),
+        messages.SumsOf(b"f" * 32, b"m" * 32, (((), sums), ((1, 15), few))),
+        messages.WantAgain(log, (1, 2, 7)),
+    ]
+    return map(messages.encode, every)
 
 
 @cache
@@ -98,7 +114,11 @@ def check_message(data: bytes) -> None:
             assert messages.decode(messages.encode(message)) == message
 
 
-@target("message", recorded, bytes_max=16_384)
+def _messages() -> Iterable[bytes]:
+    return (*recorded(), messages.encode(messages.Again(commits()[:2])))
+
+
+@target("message", _messages, bytes_max=16_384)
 def message(data: bytes) -> None:
     """Any bytes as a message."""
     check_message(data)

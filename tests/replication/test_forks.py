@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crdtsync import limits
-from crdtsync.errors import BadSignature, Malformed
+from crdtsync.errors import BadSignature, Malformed, PeerError
 from crdtsync.ids import Head, PracticeId
 from crdtsync.replication import effects, events, membership, messages
 from crdtsync.replication.commit import Commit
@@ -149,6 +149,43 @@ def test_a_restart_keeps_it() -> None:
     assert again.frozen == b.core.frozen
 
 
+def test_what_is_being_stored_when_the_fork_is_shown_counts_no_further_than_its_end() -> None:
+    _, b, c = sites("a", "b", "c")
+    one, other = forked(2, 2, 2, book=b.book)
+    b.greet(2, "c")
+    b.hear(2, messages.Credit(2**20), messages.Feed(((one.log, 1),)))
+    b.greet(1, "a", (one.log, one.head))
+    b.hold = True
+    b.hear(1, commits(*one.commits))
+    b.hear(1, messages.Records((membership.fork(people.signer("c"), c.book.at("c"), proof(one, other, 2)),)))
+    b.hold = False
+    b.work()
+    assert b.core.frozen == {one.log: one.commits[1].head}
+    assert b.core.stored.head(one.log) == one.commits[1].head and b.core.arrived == 4
+    told = [commit for said in b.said(2) if isinstance(said, messages.Commits) for commit in said.commits]
+    assert [commit.header.sequence for commit in told] == [1, 2]
+
+
+def test_of_a_message_that_goes_beyond_the_end_only_what_counts_is_taken() -> None:
+    _, b, c = sites("a", "b", "c")
+    one, other = forked(2, 2, 2, book=b.book)
+    b.greet(1, "a", (one.log, one.head))
+    b.hear(1, messages.Records((membership.fork(people.signer("c"), c.book.at("c"), proof(one, other, 2)),)))
+    b.hear(1, commits(*one.commits))
+    assert b.closed == {} and b.core.stored.head(one.log) == one.commits[1].head
+    assert b.stored() == [(one.log, 1), (one.log, 2)], "nothing is kept that counts nowhere"
+
+
+def test_our_own_log_is_taken_from_nobody() -> None:
+    b, _ = sites("b", "c")
+    run = b.write(2)
+    clone = Author("b", b.book.practice, b.book.heads, commits=run)
+    b.greet(1, "c")
+    b.hear(1, commits(clone.commit(size=41)))
+    assert b.stored() == [(clone.log, 1), (clone.log, 2)] and b.closed == {}
+    assert b.core.stored.head(clone.log) == run[1].head
+
+
 def test_an_earlier_place_that_is_shown_later_counts() -> None:
     b, c, one, _ = meeting(6, 2, 2)
     earlier = Author("a", b.book.practice, b.book.heads, commits=one.commits[:2])
@@ -217,6 +254,45 @@ def test_who_shows_what_nobody_signed_is_given_up() -> None:
     assert b.core.frozen == {}
 
 
+@pytest.mark.parametrize("at", [3, 4], ids=["in the place of the last one", "behind another last one"])
+def test_a_made_up_commit_in_front_of_a_signed_one_begins_no_search(at: int) -> None:
+    """Only what is signed, or chained to what is, tells of a fork: else anybody could make any log suspect (L6)."""
+    b, one, other = liar()
+    made_up = Author("a", b.book.practice, b.book.heads, commits=other.commits[:at])
+    made_up.commit(size=50, forged=True)
+    b.hear(1, commits(made_up.commits[-1], one.commit()))
+    assert b.closed[1].startswith("BadSignature: a commit does not continue its log")
+    assert b.said(1) == [] and b.core.frozen == {}
+
+
+@pytest.mark.parametrize("at", [3, 4], ids=["in the place of the last one", "behind another last one"])
+def test_other_commits_that_come_begin_a_search(at: int) -> None:
+    b, one, other = liar()
+    other.commit()
+    b.hear(1, commits(other.commits[at]))
+    assert b.closed == {} and b.core.stored.head(one.log) == one.head
+    assert [said.log for said in b.said(1) if isinstance(said, messages.WantHeads)] == [one.log]
+
+
+def test_headers_that_differ_and_then_agree_end_the_link() -> None:
+    b, one, other = liar()
+    b.hear(1, messages.Have(((one.log, other.head),), False))
+    forged = Author("a", b.book.practice, b.book.heads, commits=one.commits[:1])
+    forged.commit(size=43, forged=True)
+    shown = [forged.commits[0], forged.commits[1], one.commits[2], other.commits[3]]
+    b.hear(1, messages.Heads(one.log, tuple((c.header_bytes, c.signature) for c in shown)))
+    assert "no chain" in b.closed[1] and b.core.frozen == {}
+
+
+def test_a_fork_that_no_record_can_hold_ends_the_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    b, one, other = liar()
+    monkeypatch.setattr(limits, "membership_record_bytes_max", 8 * 1024 + 200)
+    b.hear(1, messages.Have(((one.log, other.head),), False))
+    shown = tuple((c.header_bytes, c.signature) for c in other.commits)
+    b.hear(1, messages.Heads(one.log, shown), messages.Heads(one.log, shown))
+    assert "TooLarge" in b.closed[1] and b.core.forks_due() == []
+
+
 def test_headers_of_another_log_end_the_link() -> None:
     b, one, other = liar()
     b.hear(1, messages.Have(((one.log, other.head),), False))
@@ -271,6 +347,31 @@ def test_what_is_no_proof() -> None:
         fork_proof(people.sig_of("b"), _branch(one.commits[2]), _branch(other.commits[2]))
 
 
+@pytest.mark.parametrize(
+    ("place", "item", "reason"),
+    [
+        ((0,), bytes(31), "fork signing key: not 32 bytes"),
+        ((1,), b"branch", "not headers and a signature"),
+        ((1,), [[b"header"]], "not headers and a signature"),
+        ((1, 0), [], "without headers"),
+        ((1, 0), ["header"], "without headers"),
+        ((1, 0), [b"x"] * (limits.fork_chain_max + 1), "fork headers: not a list of at most"),
+        ((2, 1), bytes(63), "fork signature"),
+        ((2, 0), [b"x"], "commit header"),
+    ],
+)
+def test_each_other_form_of_a_proof_is_refused(place: tuple[int, ...], item: object, reason: str) -> None:
+    one, other = forked(2, 1, 1)
+    items = proof_items(proof(one, other, 2))
+    *way, last = place
+    inside = items
+    for step in way:
+        inside = inside[step]
+    inside[last] = item
+    with pytest.raises(PeerError, match=reason):
+        proof_from_items(items)
+
+
 def test_membership_takes_no_proof_that_the_author_has_not_signed() -> None:
     book = people.practice("b", "c")
     one, _ = forked(1, 1, 0, book=book)
@@ -288,6 +389,19 @@ def test_membership_takes_no_proof_of_another_practice() -> None:
         author.commit(size=40 + size)
     with pytest.raises(Malformed, match="another practice"):
         book.add(membership.fork(people.signer("b"), book.at("b"), proof(*elsewhere, 0)))
+
+
+@pytest.mark.parametrize("earlier_first", [True, False])
+def test_of_several_proofs_the_earliest_place_counts(earlier_first: bool) -> None:
+    book = people.practice("b", "c")
+    one, other = forked(3, 1, 1, book=book)
+    third = Author("a", book.practice, book.heads, commits=one.commits[:1])
+    third.commit(size=42)
+    earlier = fork_proof(people.sig_of("a"), _branch(one.commits[1]), _branch(third.commits[1]))
+    shown = [earlier, proof(one, other, 3)]
+    for each in shown if earlier_first else reversed(shown):
+        book.put(membership.fork(people.signer("b"), book.at("b"), each))
+    assert book.state().frozen == {one.log: one.commits[0].head}
 
 
 def test_a_proof_counts_for_ever() -> None:

@@ -145,6 +145,15 @@ def test_what_waits_for_others_makes_room_first() -> None:
     assert box.least_wanted() == a.log
 
 
+def test_a_log_that_is_frozen_goes_no_further() -> None:
+    a, box = author("a"), inbox()
+    run = a.run(3)
+    put(box, *run)
+    assert taken(box) == run
+    box.freeze(a.log, run[1].head)
+    assert box.tail(a.log) == run[1].head
+
+
 def test_a_stored_frontier_is_where_it_begins() -> None:
     a = author("a")
     first, second = a.run(2)

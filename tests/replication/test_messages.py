@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from crdtsync import limits
 from crdtsync.errors import BadSignature, Malformed, PeerError, TooLarge
-from crdtsync.ids import CommitHash, DataKeyId, EpochId, Head, LogId, MemberHash, PracticeId, ReplicaId
+from crdtsync.ids import CommitHash, DataKeyId, EpochId, Head, LogId, MemberHash, PracticeId, RecordId, ReplicaId
 from crdtsync.replication import messages as m
 from crdtsync.replication.codec import pack
 from crdtsync.replication.stored import key_from_items, key_items, key_object
@@ -34,6 +34,10 @@ def tuples(of: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
     return st.lists(of, max_size=4).map(tuple)
 
 
+paths = tuples(st.integers(0, m.PARTS - 1))
+prints = st.builds(m.Print, st.text(max_size=64), st.text(max_size=64).map(RecordId), hashes)
+sums = st.builds(m.Sums, tuples(st.tuples(counts, hashes)), tuples(prints))
+
 said = st.one_of(
     st.builds(m.Hello, st.integers(1, 2**16), practices, replicas, st.one_of(st.just(b""), log_ids), st.booleans()),
     st.builds(m.Members, tuples(hashes.map(MemberHash)), st.booleans()),
@@ -50,6 +54,12 @@ said = st.one_of(
     st.builds(m.Ping, counts, counts),
     st.builds(m.Pong, counts),
     st.builds(m.Holding, replicas, tuples(heads)),
+    st.builds(m.WantHeads, log_ids, tuples(st.integers(1, 2**53))),
+    st.builds(m.Heads, log_ids, tuples(st.tuples(st.binary(max_size=30), st.binary(min_size=64, max_size=64)))),
+    st.builds(m.WantSums, hashes, hashes, tuples(paths)),
+    st.builds(m.SumsOf, hashes, hashes, tuples(st.tuples(paths, sums))),
+    st.builds(m.WantAgain, log_ids, tuples(st.integers(1, 2**53))),
+    st.builds(m.Again, st.sampled_from([(), COMMITS, COMMITS[1:]])),
 )
 
 
@@ -132,6 +142,29 @@ def test_items_behind_the_known_ones_are_passed_over() -> None:
         ([12, bytes(32), bytes(32), b""], "digest"),
         ([13, 1, -1], "ping time"),
         ([15, bytes(16), [[bytes(24), -1, bytes(32)]]], "log head"),
+        ([16, bytes(23), [1]], "wanted headers"),
+        ([16, bytes(24), [0]], "wanted header"),
+        ([17, bytes(23), []], "headers: not 24 bytes"),
+        ([17, bytes(24), [[b"header"]]], "not a header and a signature"),
+        ([17, bytes(24), [["header", bytes(64)]]], "not a header and a signature"),
+        ([17, bytes(24), [[b"header", bytes(63)]]], "header signature"),
+        ([18, bytes(31), bytes(32), []], "sums frontier"),
+        ([18, bytes(32), bytes(31), []], "sums members"),
+        ([18, bytes(32), bytes(32), [[16]]], "step"),
+        ([18, bytes(32), bytes(32), [[-1]]], "step"),
+        ([19, bytes(31), bytes(32), []], "sums frontier"),
+        ([19, bytes(32), bytes(31), []], "sums members"),
+        ([19, bytes(32), bytes(32), [[[0], []]]], "sums: not 3 items"),
+        ([19, bytes(32), bytes(32), [[[0], [[1]], []]]], "part: not 2 items"),
+        ([19, bytes(32), bytes(32), [[[0], [[-1, bytes(32)]], []]]], "part: not a number"),
+        ([19, bytes(32), bytes(32), [[[0], [[1, bytes(31)]], []]]], "part: not 32 bytes"),
+        ([19, bytes(32), bytes(32), [[[0], [], [["kind", "record"]]]]], "fingerprint: not 3 items"),
+        ([19, bytes(32), bytes(32), [[[0], [], [["k" * 65, "record", bytes(32)]]]]], "fingerprint kind"),
+        ([19, bytes(32), bytes(32), [[[0], [], [["kind", "r" * 65, bytes(32)]]]]], "fingerprint record"),
+        ([19, bytes(32), bytes(32), [[[0], [], [["kind", "record", bytes(31)]]]]], "fingerprint: not 32 bytes"),
+        ([20, bytes(23), [1]], "commits again"),
+        ([20, bytes(24), [0]], "commit again"),
+        ([21, [[b"header"]]], "commit: not three items"),
     ],
 )
 def test_what_is_malformed_is_refused_for_its_reason(items: list[Any], reason: str) -> None:
@@ -182,8 +215,20 @@ def test_the_size_of_commits() -> None:
         ([11, [None] * (limits.keys_per_message_max + 1)], "keys: not a list of at most 1000 items"),
         ([4, [None] * (limits.frontier_entries_per_message_max + 1), True], "have: not a list of at most 500 items"),
         ([13, 5], "message 13: too short"),
+        ([16, bytes(24), [None] * (limits.fork_headers_max + 1)], "wanted headers: not a list of at most 64 items"),
+        ([17, bytes(24), [None] * (limits.fork_headers_max + 1)], "headers: not a list of at most 64 items"),
+        ([18, bytes(32), bytes(32), [None] * (limits.narrowing_parts_max + 1)], "wanted sums: not a list of at most 8"),
+        ([18, bytes(32), bytes(32), [[None] * (limits.narrowing_depth_max + 1)]], "way to a part: not a list of at"),
+        ([19, bytes(32), bytes(32), [None] * (limits.narrowing_parts_max + 1)], "sums: not a list of at most 8 items"),
+        ([19, bytes(32), bytes(32), [[[], [None] * (m.PARTS + 1), []]]], "parts: not a list of at most 16 items"),
+        ([19, bytes(32), bytes(32), [[[], [], [None] * (limits.sums_records_max + 1)]]], "fingerprints: not a list"),
+        ([20, bytes(24), [None] * (limits.commits_again_max + 1)], "commits again: not a list of at most 64 items"),
+        ([21, [None] * (limits.commits_again_max + 1)], "again: not a list of at most 64 items"),
     ],
-    ids=["commits", "keys", "heads", "too short"],
+    ids=[
+        *("commits", "keys", "heads", "too short", "wanted headers", "headers", "wanted sums", "way", "sums", "parts"),
+        *("fingerprints", "wanted again", "again"),
+    ],
 )
 def test_the_length_of_a_message_is_looked_at_before_its_items(items: list[Any], reason: str) -> None:
     with pytest.raises(Malformed, match=reason):

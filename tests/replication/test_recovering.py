@@ -37,7 +37,7 @@ def wait(site: Site, seconds: float, *alive: int) -> list[Effect]:
         found += site.later(min(STEP, until - site.now))
         for link in alive:
             if link not in site.closed:
-                found += site.hear(link, messages.Pong(0))
+                found += site.hear(link, messages.Pong(int(site.now * 1000)))
     return found
 
 
@@ -261,15 +261,15 @@ def proved(one: Author, other: Author, at: int) -> messages.Records:
 
 def test_nobody_is_waited_for_that_claims_more_of_a_frozen_log() -> None:
     """Nothing more of it is taken, whoever has it (L3)."""
-    a, _ = sites("a", "b")
+    a, *_ = sites("a", "b", "c")
     one, other = later_life(a, boot=7, count=2), later_life(a, boot=7, count=1)
     other.commit(size=50)
     a.greet(1, "b", (one.log, one.head))
     a.hear(1, commits(*one.commits))
     a.hear(1, proved(one, other, 1))
     assert a.alarms() == ["restored", "fork"] and not a.core.recovering
-    a.greet(2, "b", (one.log, people.head(20)))
-    assert not a.core.recovering
+    a.greet(2, "c", (one.log, people.head(20)))
+    assert not a.core.recovering and a.alarms() == ["restored", "fork"]
 
 
 def test_who_is_waited_for_when_its_log_freezes_is_waited_for_up_to_its_end() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from crdtsync.errors import StorageFailure, UsageError
+from crdtsync.errors import BadSignature, StorageFailure, UsageError
 from crdtsync.replication.commit import Commit, encode_header, header_hash
 from crdtsync.replication.stored import EMPTY_LOG
 from crdtsync.storage.memory import MemoryStore
@@ -29,6 +29,20 @@ class MemoryDisk:
 @pytest.mark.parametrize("case", stores.CASES, ids=stores.name_of)
 def test_contract(case: Callable[[stores.Disk], None]) -> None:
     case(MemoryDisk())
+
+
+def test_a_mended_commit_has_the_parts_that_its_header_names() -> None:
+    """The chain over the log names headers; these name the parts."""
+    store = MemoryStore()
+    commit = SampleLog("a").next(parts=2)
+    store.append([(commit, True)], 7)
+    store.rot(1)
+    one, other = commit.parts
+    for parts in ((one,), (one, other, b"x"), (one, other[:-1]), (other, one)):
+        with pytest.raises(BadSignature):
+            store.mend(1, replace(commit, parts=parts))
+    store.mend(1, commit)
+    assert store.check_log(0, 10)[1] == []
 
 
 def _full(commits: int = 10) -> tuple[MemoryStore, SampleLog]:
