@@ -274,7 +274,7 @@ class World:
             raise OracleFailed(f"L5: the world was at rest and is no more: {reason}")
         nodes, archives = self.members(), self.keepers()
         oracles.nothing_lost([*nodes, *archives], self.ledger)
-        oracles.cuts_kept([*nodes, *archives], self.ledger)
+        oracles.cuts_kept(nodes, self.ledger)
         oracles.twins(nodes)
         oracles.equal_conflicts(nodes)
         oracles.equal_branches(nodes)
