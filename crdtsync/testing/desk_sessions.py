@@ -71,7 +71,7 @@ class Sessions:
             if commit.sequence <= session.written.get(commit.log, 0):
                 raise OracleFailed(f"monotonic writes: {short(commit.log)}:{commit.sequence} is out of order")
             session.written[commit.log] = commit.sequence
-            stored = node.disk.commit(commit.log, commit.sequence)
+            stored = node.disk.kept(commit.log, commit.sequence)
             if stored is None or stored.arrival <= shown:
                 raise OracleFailed(f"writes follow reads: {node.name} writes behind less than it has shown")
 

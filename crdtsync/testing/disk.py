@@ -12,9 +12,9 @@ from dataclasses import replace
 from typing import Final
 
 from crdtsync.errors import StorageFailure
-from crdtsync.ids import MemberHash, RecordId
+from crdtsync.ids import LogId, MemberHash, RecordId
 from crdtsync.replication.commit import Commit
-from crdtsync.replication.stored import KeyObject, LogHead
+from crdtsync.replication.stored import KeyObject, LogHead, StoredCommit
 from crdtsync.storage.base import StoredDocument, ViewChange, ViewState
 from crdtsync.storage.continuity import Continuity
 from crdtsync.storage.memory import MemoryStore
@@ -168,6 +168,11 @@ class Disk(MemoryStore):
     def at_arrival(self, arrival: int) -> Commit | None:
         """The commit that arrived then, as it lies there."""
         return self._arrivals[arrival - 1].commit if 1 <= arrival <= len(self._arrivals) else None
+
+    def kept(self, log: LogId, sequence: int) -> StoredCommit | None:
+        """A commit as it lies there, rotten or not: for whoever keeps the books of a world."""
+        commits = self._logs.get(log, [])
+        return commits[sequence - 1] if 1 <= sequence <= len(commits) else None
 
     def checked_at(self, arrival: int) -> bool:
         """Whether the signature of the commit that arrived then was verified."""

@@ -165,7 +165,7 @@ class Ledger:
         for log, head in heads:
             if head.sequence == 0:
                 continue
-            stored = disk.commit(log, head.sequence)
+            stored = disk.kept(log, head.sequence)
             if stored is None or stored.commit.hash != head.hash:
                 raise OracleFailed(
                     f"L1: {account.name} tells of {short(log)}:{head.sequence}, which is not on its disk"
@@ -178,13 +178,13 @@ class Ledger:
         account.frontier = disk.frontier()
         self._heard(account, disk)
         for log, head in account.told.items():
-            stored = disk.commit(log, head.sequence)
+            stored = disk.kept(log, head.sequence)
             if stored is None or stored.commit.hash != head.hash:
                 raise OracleFailed(
                     f"L1: {account.name} had told of {short(log)}:{head.sequence}, and lacks it after a crash"
                 )
         for (log, sequence), commit in account.written.items():
-            stored = disk.commit(log, sequence)
+            stored = disk.kept(log, sequence)
             if stored is None or stored.commit.hash != commit:
                 raise OracleFailed(
                     f"L1: {account.name} had acknowledged {short(log)}:{sequence}, and lacks it after a crash"
@@ -196,7 +196,7 @@ class Ledger:
         account.wall_max = max(account.wall_max, now_ms)
         account.arrived = {}
         for log, head in account.frontier.items():
-            stored = disk.commit(log, head.sequence)
+            stored = disk.kept(log, head.sequence)
             if stored is not None:
                 account.arrived[log] = (stored.commit.header.stamp, now_ms)
 
@@ -206,7 +206,7 @@ class Ledger:
         account.told = {}
         others = list(elsewhere)
         for log, sequence in list(account.written):
-            if disk.commit(log, sequence) is None:
+            if disk.kept(log, sequence) is None:
                 del account.written[log, sequence]
-                if not any(other.commit(log, sequence) for other in others):
+                if not any(other.kept(log, sequence) for other in others):
                     del self.acknowledged[log, sequence]

@@ -39,19 +39,9 @@ TIGHT_LIMITS: Final[dict[str, float]] = {
 """Bounds made so small that a small world reaches them all."""
 
 
-OWN_LOG_LIES: Final = True
-"""Whether a hostile member may claim more of a site's own log than there is: today a site that hears that waits for
-ever for what does not exist."""
-OTHER_HASHES: Final = True
-"""Whether a hostile member may claim other hashes than there are: today an unsigned claim freezes a log."""
-POISON: Final = True
-"""Whether a hostile site may sign deltas that no document can take, or that refer to what nobody has."""
-FORKS: Final = True
-"""Whether a hostile site may sign one sequence twice."""
-TWINS_STAND_BESIDE: Final = True
-"""Whether a peer keeps a link to each of two machines that run copies of one disk. Today one of them takes the other's
-place, sometimes always the same one, so twins are given neighbours of their own."""
 
+LIES: Final = ("claims own logs", "other hashes")
+"""What a hostile archive may claim, since claims are not signed; see `lies`."""
 HABITS: Final = ("withholds", "reorders", "replays", "flips", "exaggerates", "babbles", "floods")
 """What a hostile archive may do; see `hostile`."""
 
@@ -184,7 +174,7 @@ def _habits(streams: Streams, *, calm: bool) -> tuple[str, ...]:
     chance = streams("options/hostile")
     if calm or chance.random() >= 0.12:
         return ()
-    habits = [*HABITS, *(["claims own logs"] if OWN_LOG_LIES else []), *(["other hashes"] if OTHER_HASHES else [])]
+    habits = [*HABITS, *LIES]
     return tuple(sorted(chance.sample(habits, chance.randint(1, 3))))
 
 

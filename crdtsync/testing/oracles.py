@@ -99,7 +99,7 @@ def nothing_lost(nodes: Sequence[Process], ledger: Ledger) -> None:
         if forked or _cut_off(log, sequence, ledger, state.cuts):
             continue
         for node in nodes:
-            stored = node.disk.commit(log, sequence)
+            stored = node.disk.kept(log, sequence)
             if stored is None or stored.commit.hash != commit:
                 raise OracleFailed(f"L1: {short(log)}:{sequence} was acknowledged and is not at {node.name}")
 

@@ -7,16 +7,17 @@ simulator must find each of them, or it would not have found the real one either
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from crdtsync.clock import HybridClock
 from crdtsync.documents import delta
+from crdtsync.engine.derive import Group
 from crdtsync.errors import BadSignature, PeerError, StorageFailure
 from crdtsync.ids import Head, LogId, RecordId, client_id, replica_of
 from crdtsync.replication import effects, events, messages, serving
 from crdtsync.replication.codec import unpack
-from crdtsync.replication.commit import Commit, decode_header, header_hash
+from crdtsync.replication.commit import Change, Commit, decode_header, header_hash
 from crdtsync.replication.frontier import Frontier
 from crdtsync.replication.stored import KeyObject, LogHead, key_from_items
 from crdtsync.storage.memory import MemoryStore
@@ -117,16 +118,16 @@ def _continue_without_proof(node: Node) -> None:
 def _drop_delta(node: Node) -> None:
     """One in forty changes that come from others is passed over."""
     engine: Any = node.host.engine
-    deriver = engine._deriving._deriver
-    change, count = deriver._change, 0
+    deriver = engine._deriving.deriver
+    apply, count = deriver._apply, 0
 
     def skipping(*args: Any) -> None:
         nonlocal count
         count += 1
         if count % 40:
-            change(*args)
+            apply(*args)
 
-    _patch(deriver, "_change", skipping)
+    _patch(deriver, "_apply", skipping)
 
 
 def _view_claims_more(node: Node) -> None:
@@ -255,33 +256,33 @@ def _apply_twice(node: Node) -> None:
 def _drop_delete(node: Node) -> None:
     """Of one in five changes that come from others the deletions are lost."""
     engine: Any = node.host.engine
-    deriver = engine._deriving._deriver
-    change, count = deriver._change, 0
+    deriver = engine._deriving.deriver
+    apply, count = deriver._apply, 0
 
-    def keeping(stored: Any, subject: str, each: Any) -> None:
+    def keeping(stored: Any, found: Any, each: bytes, reach: Any) -> None:
         nonlocal count
         count += 1
         if count % 5 == 0:
-            end = delta._run(each.delta, client_id(stored.commit.header.log, each.record))
-            each = replace(each, delta=each.delta[:end] + b"\0")
-        change(stored, subject, each)
+            end = 1 if each[0] == 0 else delta._run(each, client_id(stored.commit.header.log, found.record))[2]
+            each = each[:end] + b"\0"
+        apply(stored, found, each, reach)
 
-    _patch(deriver, "_change", keeping)
+    _patch(deriver, "_apply", keeping)
 
 
 def _rotation_loses(node: Node) -> None:
     """What is sealed under an epoch that another one has followed is passed over."""
     engine: Any = node.host.engine
-    deriver = engine._deriving._deriver
-    part = deriver._part
+    deriver = engine._deriving.deriver
+    opened = deriver._open
 
-    def newest_only(stored: Any, index: int, ref: Any, key: Any) -> None:
+    def newest_only(stored: Any, index: int, ref: Any, key: Any) -> Sequence[Change]:
         epochs = node.replica.membership.state().epochs if hasattr(node, "replica") else {}
         inner = {parent for epoch in epochs.values() for parent, _ in epoch.parents}
-        if ref.epoch not in inner:
-            part(stored, index, ref, key)
+        changes: Sequence[Change] = opened(stored, index, ref, key)
+        return () if ref.epoch in inner else changes
 
-    _patch(deriver, "_part", newest_only)
+    _patch(deriver, "_open", newest_only)
 
 
 def _epoch_without_recipient(node: Node) -> None:
@@ -385,12 +386,14 @@ def _forget_acknowledged(node: Node) -> None:
 def _fragment_alone(node: Node) -> None:
     """Fragments of a large transaction are applied as they come."""
     engine: Any = node.host.engine
-    deriver = engine._deriving._deriver
+    deriver = engine._deriving.deriver
 
     def run(batch: Any) -> None:
         for stored in batch:
             deriver._at = stored.arrival
-            deriver._commit(stored)
+            alone = Group(deriver._store, stored)
+            alone.first, alone.whole = stored.commit.header.sequence, True
+            deriver._transaction(alone)
 
     _patch(deriver, "run", run)
 
@@ -398,16 +401,16 @@ def _fragment_alone(node: Node) -> None:
 def _removal_not_in_view(node: Node) -> None:
     """What a removed site wrote is not derived, although it was attested."""
     engine: Any = node.host.engine
-    deriver = engine._deriving._deriver
-    part = deriver._part
+    deriver = engine._deriving.deriver
+    opened = deriver._open
 
-    def forgetting(stored: Any, index: int, ref: Any, key: Any) -> None:
+    def forgetting(stored: Any, index: int, ref: Any, key: Any) -> Sequence[Change]:
         members = node.replica.membership.state().members if hasattr(node, "replica") else {}
         member = members.get(replica_of(stored.commit.header.log))
-        if member is None or member.active:
-            part(stored, index, ref, key)
+        changes: Sequence[Change] = opened(stored, index, ref, key)
+        return changes if member is None or member.active else ()
 
-    _patch(deriver, "_part", forgetting)
+    _patch(deriver, "_open", forgetting)
 
 
 def _chatter(node: Node) -> None:

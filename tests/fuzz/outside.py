@@ -28,7 +28,7 @@ from tests.interop.fhir import bundles
 def _bundle() -> dict[str, Any]:
     """A bundle with a resource of every type that becomes a record."""
     about = {"subject": bundles.SUBJECT, "code": bundles.CONCEPT, "status": "active"}
-    return bundles.bundle(
+    made = bundles.bundle(
         bundles.patient(
             name=[{"use": "official", "family": "Müller", "given": ["Erika"]}],
             gender="female",
@@ -50,6 +50,7 @@ def _bundle() -> dict[str, Any]:
         bundles.resource("MedicationRequest", subject=bundles.SUBJECT, medicationCodeableConcept=bundles.CONCEPT),
         bundles.resource("Claim", patient=bundles.SUBJECT),
     )
+    return copy.deepcopy(made)  # mutants change it in place, and its pieces belong to other tests, too
 
 
 def _fhir(content: bytes) -> None:

@@ -76,7 +76,7 @@ def held_by_all(name: str, patient: str, *servers: Server) -> None:
     for server in servers:
         status = until(lambda server=server: held(server), f"{server.name} holds the commit")  # type: ignore[misc]
         assert [(each["site"], each["records"]) for each in status["held"]] == [(name, [patient])]
-        assert any("cannot be applied" in alarm["text"] and patient in alarm["text"] for alarm in status["alarms"])
+        assert any("is held" in alarm["text"] and patient in alarm["text"] for alarm in status["alarms"])
         assert server.show(patient)["fields"]["family_name"] == "Muster"
 
 

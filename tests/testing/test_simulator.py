@@ -12,7 +12,7 @@ import pytest
 from crdtsync import limits
 from crdtsync.testing import __main__ as command_line
 from crdtsync.testing.__main__ import main
-from crdtsync.testing.options import CRASH_POINTS, HABITS, TIGHT_LIMITS, draw
+from crdtsync.testing.options import CRASH_POINTS, HABITS, LIES, TIGHT_LIMITS, draw
 from crdtsync.testing.planted import PLANTED
 from crdtsync.testing.runner import outcomes, play
 from crdtsync.testing.simulate import simulate
@@ -125,7 +125,7 @@ def test_worlds_differ_in_kind() -> None:
         assert {getattr(world, fault) > 0 for world in worlds} == {True, False}
     for fault in ("rotten_commits", "rotten_documents", "rotations", "drift", "care_s"):
         assert {getattr(world, fault) > 0 for world in worlds} == {True, False}
-    assert {habit for seed in range(500) for habit in draw(Streams(seed)).hostile} == set(HABITS)
+    assert {habit for seed in range(500) for habit in draw(Streams(seed)).hostile} == {*HABITS, *LIES}
     assert {world.topology for world in worlds} == {"mesh", "chain", "ring", "star", "random"}
     assert {world.sites for world in worlds} == set(range(2, 10))
     for point in CRASH_POINTS:

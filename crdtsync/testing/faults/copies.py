@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from crdtsync.testing.faults.lines import contacts
-from crdtsync.testing.options import TWINS_STAND_BESIDE, weather
+from crdtsync.testing.options import weather
 
 if TYPE_CHECKING:
     from crdtsync.testing.disk import Disk
@@ -54,10 +54,6 @@ def _clone(story: Story) -> None:
         return
     node = chance.choice(running)
     others = [p for p in story.everybody() if not p.hostile and p is not node and node.trusts(p.replica_id)]
-    if not TWINS_STAND_BESIDE:
-        others = [p for p in others if frozenset((p.name, node.name)) not in story.network.lines]
-        if not others:
-            return
     image = node.disk.image()
     name = f"{node.name} II"
 

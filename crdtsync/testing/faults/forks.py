@@ -1,4 +1,4 @@
-"""A site that signs one sequence twice: some peers are sent another commit than others (`FORKS` in `options`).
+"""A site that signs one sequence twice: some peers are sent another commit than others.
 
 From some moment on, whoever stands on the other side of the fork is sent the site's own commits with later stamps,
 signed as they should be and chained to each other.
@@ -13,7 +13,6 @@ from crdtsync.errors import PeerError
 from crdtsync.ids import CommitHash, Head, LogId, ReplicaId
 from crdtsync.replication import messages
 from crdtsync.replication.commit import Commit, encode_header, header_hash, signed_bytes
-from crdtsync.testing.options import FORKS
 
 if TYPE_CHECKING:
     from crdtsync.testing.network import Station
@@ -22,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def plan(story: Story) -> None:
-    """Plan it, where it is switched on."""
+    """Plan it."""
     chance = story.streams("faults/forks")
     sites = story.members()
-    if not FORKS or story.options.calm or len(sites) < 3 or chance.random() >= 0.1:
+    if story.options.calm or len(sites) < 3 or chance.random() >= 0.1:
         return
     node = chance.choice(sites)
     if node.name in story.network.twist:

@@ -19,7 +19,6 @@ from crdtsync.replication import messages
 from crdtsync.testing.disk import flipped
 from crdtsync.testing.faults import lies
 from crdtsync.testing.faults.lines import contacts
-from crdtsync.testing.options import OTHER_HASHES
 
 if TYPE_CHECKING:
     from crdtsync.testing.network import Station
@@ -95,11 +94,8 @@ class Hostile:
             yield [(0.0, message), (0.0, self._chance.choice(self._said))]
 
     def _flips(self, to: Station, message: bytes) -> Iterator[Said]:
-        if message[1] == _HAVE and not OTHER_HASHES:
-            return  # that would be a lie of another kind
         if message[1] == _COMMITS:
-            # Elsewhere than in the last signature a bit gives a commit another hash, which is that lie again.
-            at = self._chance.randrange(1 << 24) if OTHER_HASHES else 8 * len(message) - 1 - self._chance.randrange(500)
+            at = self._chance.randrange(1 << 24)
             if self._chance.random() < 0.3:
                 yield [(0.0, flipped(message, at))]
         elif self._chance.random() < 0.02:

@@ -1,4 +1,4 @@
-"""Two lies of a member that unsigned claims make possible; each is switched on by one line in `options`."""
+"""Two lies of a member that unsigned claims make possible."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HAVE: Final = 4
 
 
 def claims_own_log(to: Station, message: bytes, chance: random.Random) -> Iterator[list[tuple[float, bytes]]]:
-    """It says to a site that it has more of that site's own logs than the site wrote (`OWN_LOG_LIES`)."""
+    """It says to a site that it has more of that site's own logs than the site wrote."""
     have = messages.decode(message) if message[1] == _HAVE else None
     if isinstance(have, messages.Have) and chance.random() < 0.3:
         heads = tuple(
@@ -29,7 +29,7 @@ def claims_own_log(to: Station, message: bytes, chance: random.Random) -> Iterat
 
 
 def other_hashes(to: Station, message: bytes, chance: random.Random) -> Iterator[list[tuple[float, bytes]]]:
-    """It says that commits which it has bear other hashes than they do (`OTHER_HASHES`)."""
+    """It says that commits which it has bear other hashes than they do."""
     del to
     have = messages.decode(message) if message[1] == _HAVE else None
     if isinstance(have, messages.Have) and chance.random() < 0.3:

@@ -1,4 +1,4 @@
-"""A site whose program is broken or hostile: it signs changes that no document can take (`POISON` in `options`).
+"""A site whose program is broken or hostile: it signs changes that no document can take.
 
 Two kinds: bytes that are no delta, and a deletion of what nobody has ever written. Both are sealed, chained and signed
 as they should be, so that only deriving can tell.
@@ -14,7 +14,6 @@ from crdtsync.ids import RecordId, client_id
 from crdtsync.replication import events
 from crdtsync.replication.commit import Change
 from crdtsync.replication.stored import KeyObject
-from crdtsync.testing.options import POISON
 
 if TYPE_CHECKING:
     from crdtsync.testing.node import Node
@@ -24,9 +23,9 @@ _DOSES: Final = 3
 
 
 def plan(story: Story) -> None:
-    """Plan it, where it is switched on."""
+    """Plan it."""
     chance = story.streams("faults/poison")
-    if not POISON or story.options.calm or chance.random() >= 0.1:
+    if story.options.calm or chance.random() >= 0.1:
         return
     story.expected_alarms |= {"held", "digest"}
     for _ in range(_DOSES):
