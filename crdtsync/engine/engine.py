@@ -225,10 +225,11 @@ class Engine:
         A crash in between loses the transaction and nothing else: the next call derives the same batch again.
         """
         self._now_ms = now_ms
-        with _uncollected():
-            self._derive(commits_max)
-        if self._derived == self._log_head and self._may_go_on():
-            self._derive_waiting(commits_max)
+        with self._up_to_a_hole():
+            with _uncollected():
+                self._derive(commits_max)
+            if self._derived == self._log_head and self._may_go_on():
+                self._derive_waiting(commits_max)
         return self._result()
 
     def derive_waiting(self, now_ms: int, parts_max: int = limits.batch_commits_max) -> DeriveResult:
@@ -238,16 +239,28 @@ class Engine:
         again.
         """
         self._now_ms = now_ms
-        self._derive_pending()
-        self._derive_waiting(parts_max)
+        with self._up_to_a_hole():
+            self._derive_pending()
+            self._derive_waiting(parts_max)
         return self._result()
 
+    @contextmanager
+    def _up_to_a_hole(self) -> Iterator[None]:
+        """A rotten commit ends what is done for now, its transaction dropped: `mend` and `derive` go on from there."""
+        try:
+            yield
+        except RottenCommit as error:
+            self.upkeep.note([error])
+            self._stuck = error
+
     def _may_go_on(self) -> bool:
-        """Whether something came that parts may have waited for."""
-        return bool(self._deriving.marks.waiting) and (self._retry or len(self._keyring.epochs()) != self._epochs)
+        """Whether something came that parts may have waited for, and the log can be read."""
+        came = self._retry or len(self._keyring.epochs()) != self._epochs
+        return self._stuck is None and came and bool(self._deriving.marks.waiting)
 
     def _derive_waiting(self, parts_max: int) -> None:
         self._epochs = len(self._keyring.epochs())
+        self._retry = True  # also when the log has a hole
         self._retry = not self._deriving.waiting(parts_max)
 
     def rebuild(self, now_ms: int, progress: Progress | None = None) -> tuple[str, int]:
@@ -316,12 +329,9 @@ class Engine:
         tail = self._tail
         if tail and tail[0].arrival == after + 1:
             return list(islice(tail, max(commits_max, 1)))
-        try:
+        with self._up_to_a_hole():
             return self._store.arrivals(after, commits_max, limits.in_flight_bytes_max)
-        except RottenCommit as error:
-            self.upkeep.note([error])
-            self._stuck = error
-            return ()
+        return ()
 
     def _alarm(self, text: str) -> None:
         if len(self._alarms) < limits.alarms_kept_max:

@@ -17,7 +17,7 @@ from crdtsync.replication.stored import StoredCommit
 from crdtsync.storage.base import Store, StoredDocument, ViewChange
 from crdtsync.storage.memory import MemoryStore
 from crdtsync.storage.sqlite import SqliteStore
-from tests.engine.sites import SiteRig, keys_of, patient_of, record_of
+from tests.engine.sites import EPOCH_KEY, SiteRig, keys_of, patient_of, record_of
 
 VIEW_KEY = b"v" * 32
 Tamper = Callable[[SiteRig], None]
@@ -255,3 +255,21 @@ def test_a_view_behind_a_hole_waits_says_so_and_goes_on() -> None:
     result = other.derive()
     assert result.done and result.stuck == "" and result.arrival == 5
     assert other.engine.digest() == site.engine.digest()
+
+
+def test_what_waited_for_a_key_waits_for_a_rotten_commit_too() -> None:
+    """Seed 2**63-1 of the simulator: the key came, and the log behind it could not be read."""
+    site, other = filled(), SiteRig("weimar", epochs=[])
+    other.pull(site)
+    other.derive()
+    right = [stored.commit for stored in commits(other)]
+    rotten(other, 3)
+    other.learn(EPOCH_KEY)
+    result = other.engine.derive_waiting(other.now())
+    assert result.done and "arrival 3" in result.stuck and len(result.waiting) == 5
+    assert other.engine.derive(other.now()).stuck == result.stuck, "it is tried again, and does not try for ever"
+    assert other.engine.upkeep.mend(right, keys_of(site, other)) == [right[2].id]
+    result = other.derive()
+    assert result.waiting == [] and result.stuck == ""
+    assert other.engine.digest() == site.engine.digest()
+    assert other.verify(site) == []
