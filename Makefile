@@ -5,7 +5,7 @@ PY     := $(VENV)/bin/python
 SYSTEM_PYTHON := $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
-.PHONY: help venv demo test slow lint types soak bench clean
+.PHONY: help venv demo test slow lint types soak fuzz bench clean
 
 help:
 	@echo "make venv   build $(VENV) with everything needed"
@@ -14,7 +14,8 @@ help:
 	@echo "make slow   the tests that take longer, which CI runs too"
 	@echo "make lint   ruff"
 	@echo "make types  mypy --strict"
-	@echo "make soak   the long forms: minutes to hours"
+	@echo "make fuzz   every decoder for a minute"
+	@echo "make soak   the long forms, hours; each adds a line to docs/soak.jsonl"
 	@echo "make bench  the benchmarks, as JSON lines"
 
 venv: $(VENV)/.complete
@@ -41,12 +42,12 @@ lint: venv
 types: venv
 	$(VENV)/bin/mypy --strict crdtsync
 
+# Which forms: make soak FORMS="seeds kills"; all of them are named by python -m tests.soak --list
 soak: venv
-	$(PY) -m pytest -q -m soak
-	CRDTSYNC_HYPOTHESIS_EXAMPLES=2000 $(PY) -m pytest -q tests -k "machine or laws"
-	$(PY) -m crdtsync.testing --seeds 1000 --json
-	$(PY) -m crdtsync.testing.power_cuts --images 20000 --json
-	$(PY) -m crdtsync.testing.io_faults
+	$(PY) -m tests.soak $(FORMS)
+
+fuzz: venv
+	$(PY) -m tests.fuzz --seconds 60
 
 bench: venv
 	$(PY) benchmarks/bench_replication.py

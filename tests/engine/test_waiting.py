@@ -7,7 +7,8 @@ import pytest
 from crdtsync import limits
 from crdtsync.errors import RefusedError
 from crdtsync.ids import BootId
-from crdtsync.practice import Patient, Task
+from crdtsync.practice import MedicationStatement, Patient, Task
+from crdtsync.practice.medication import Drug
 from crdtsync.replication.stored import KeyObject
 
 from .conftest import MakeStore
@@ -233,6 +234,22 @@ def three_changes_under_two_keys(first_epoch: bytes) -> tuple[SiteRig, list[KeyO
     assert [part.key for part in last.header.parts] == [second.id]
     [first] = [key for key in jena.store.key_of_subject(record_of(1)) if key.id != second.id]
     return jena, [first, second]
+
+
+def test_a_subject_waits_as_a_whole(make_store: MakeStore) -> None:
+    """What could be read waits behind what cannot: nobody sees a medication before its patient."""
+    jena, keys = three_changes_under_two_keys(LATER_EPOCH)
+    medication = MedicationStatement(patient=record_of(1), drug=Drug(name="Ramipril"))
+    medication.id = record_of(2)
+    jena.write(medication)
+    gera = SiteRig("gera", make_store(), epochs=[EPOCH_KEY])
+    gera.engine.put_keys(keys)
+    gera.pull(jena, keys=False)
+    assert gera.derive().records == 0
+    assert sorted(arrival for waiting in gera.store.waiting().values() for arrival in waiting) == [1, 2, 3, 4]
+    gera.learn(LATER_EPOCH)
+    assert gera.engine.derive_waiting(gera.now()).records == 2
+    assert gera.engine.digest() == jena.engine.digest()
 
 
 def test_a_log_waits_in_its_order_also_when_its_later_parts_could_be_read(make_store: MakeStore) -> None:

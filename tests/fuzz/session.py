@@ -152,20 +152,22 @@ def _check(site: Site, found: list[effects.Effect]) -> None:
             assert messages.decode(effect.message) is not None
 
 
-def _step(site: Site, dice: Dice) -> list[effects.Effect]:
+def _step(site: Site, dice: Dice, links: list[int]) -> list[effects.Effect]:
+    """One thing that happens; `links` are the numbers of two links, which are never used again for others."""
     how = dice.below(16)
     if how < 11:
-        return site.handle(events.Received(1 + (how == 0), _say(dice)))
+        return site.handle(events.Received(links[how == 0], _say(dice)))
     if how == 11:
         return site.later(dice.pick((0.01, 0.3, 1.0, 6.0, 30.0)))
     if how == 12:
         site.work()
         return []
     if how == 13:
-        link = 1 + dice.below(2)
-        if link in site.core.peers and dice.below(2):
-            return site.handle(events.LinkDown(link))
-        return site.link(link, dice.pick("bbcz"), dialled=bool(dice.below(2)))
+        which = dice.below(2)
+        if links[which] in site.core.peers and dice.below(2):
+            return site.handle(events.LinkDown(links[which]))
+        links[which] = max(links) + 1
+        return site.link(links[which], dice.pick("bbcz"), dialled=bool(dice.below(2)))
     if how == 14:
         site.write()
         return []
@@ -199,10 +201,11 @@ def session(data: bytes) -> None:
             site.core._core.verify = copy._verify
         site.link(1, "b")
         site.link(2, "c")
+        links = [1, 2]
         for _ in range(_STEPS_MAX):
             if not dice.left:
                 break
-            _check(site, _step(site, dice))
+            _check(site, _step(site, dice, links))
         site.hold = False
         site.work()
         _check(site, site.later(60.0))

@@ -38,7 +38,7 @@ def test_no_promise_breaks_in_longer_lives(life: int, library: Path) -> None:
 @pytest.mark.parametrize("planted", sorted(PLANTED))
 def test_every_planted_bug_is_found(planted: str, library: Path, tmp_path: Path) -> None:
     operations = record_life(tmp_path, library, 0, planted, acts=15)
-    tally = judge_life(operations, 0, 250, tmp_path, planted=planted, failures_max=1)
+    tally = judge_life(operations, 0, 1_500, tmp_path, planted=planted, failures_max=1)
     assert tally.failures, f"{PLANTED[planted].about}: nobody noticed"
     first = tally.failures[0]
     assert any(words in (first.kind, first.text) or words in first.text for words in EXPECTED[planted]), first
