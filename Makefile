@@ -31,7 +31,7 @@ demo: venv
 	$(VENV)/bin/crdtsync demo
 
 test: venv
-	$(PY) -m pytest -q
+	$(PY) -m pytest -q -n auto --dist worksteal
 
 slow: venv
 	$(PY) -m pytest -q -m slow
