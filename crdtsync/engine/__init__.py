@@ -1,5 +1,6 @@
 """The engine: one replica's log, view and keys at work, synchronous and in one thread."""
 
+from crdtsync.engine.accounts import Account
 from crdtsync.engine.engine import Engine
 from crdtsync.engine.holds import DueHold
 from crdtsync.engine.values import (
@@ -15,6 +16,7 @@ from crdtsync.engine.values import (
 )
 
 __all__ = [
+    "Account",
     "Counted",
     "DeriveResult",
     "DueHold",

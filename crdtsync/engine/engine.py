@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 
 from crdtsync import limits
+from crdtsync.engine.accounts import Account, Accounts
 from crdtsync.engine.deriving import Deriving
 from crdtsync.engine.holds import Knew
 from crdtsync.engine.own_log import OwnLog, begun
@@ -509,6 +510,10 @@ class Engine:
         if found is None:
             return None
         return RecordState(kind, record, found.subject, found.document.content(), found.damaged)
+
+    def accounts(self, commits: Sequence[CommitId]) -> dict[CommitId, Account]:
+        """Who wrote these commits, when, where and why; those that are not here, or rotten, are left out."""
+        return Accounts(self._store, self._parts, lambda error: self.upkeep.note([error])).of(commits)
 
     def digest(self) -> tuple[str, int]:
         """The view's digest in hexadecimal, and the number of its records, as far as it is derived (L5)."""
