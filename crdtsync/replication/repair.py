@@ -7,7 +7,7 @@ that is silent is asked whether it lives, and given up.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from crdtsync import limits
 from crdtsync.ids import CommitId, DataKeyId, LogId
@@ -21,6 +21,7 @@ from crdtsync.replication.narrowing import Narrowing
 from crdtsync.replication.receiving import Receiving
 from crdtsync.replication.session import Peer, Phase
 from crdtsync.replication.state import Core
+from crdtsync.replication.stored import KeyObject
 
 _NO_DIGEST = bytes(32)
 
@@ -92,6 +93,11 @@ class Repair:
         while len(self._digests) > limits.digests_remembered_max:
             del self._digests[next(iter(self._digests))]
 
+    def asked_for(self, keys: Sequence[KeyObject]) -> list[KeyObject]:
+        """Those keys that parts wait for here: nobody fills this disk with others (L7)."""
+        wanted = frozenset(self._waiting_keys)
+        return [key for key in keys if key.id in wanted]
+
     def compare(self, peer: Peer, message: Digest) -> None:
         """The peer says where it stands: tell it what it may lack, and compare the content at equal frontiers (L5)."""
         core = self._core
@@ -101,7 +107,7 @@ class Repair:
         if message.frontier != core.stored.digest():
             if core.now - peer.told_whole_at >= limits.repair_interval_s:
                 serving.tell_all(core, peer)
-        elif message.members == mine.members:
+        elif message.members == mine.members and core.reads(peer):
             self._compare_content(peer, message)
 
     def _compare_content(self, peer: Peer, message: Digest) -> None:

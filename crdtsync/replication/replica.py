@@ -355,8 +355,9 @@ class Replica:
         self._core.out.append(ReadKeys(peer.link, message.ids))
 
     def _keys(self, _: Peer, message: messages.Keys) -> None:
-        if message.keys:
-            self._core.out.append(StoreKeys(message.keys))
+        asked = self._repair.asked_for(message.keys)
+        if asked:
+            self._core.out.append(StoreKeys(asked))
 
     def _digest(self, peer: Peer, message: messages.Digest) -> None:
         self._repair.compare(peer, message)
@@ -371,7 +372,8 @@ class Replica:
         self._forks.shown(peer, message)
 
     def _want_sums(self, peer: Peer, message: messages.WantSums) -> None:
-        self._repair.narrowing.wanted(peer, message)
+        if self._core.reads(peer):  # what sums up records tells of them
+            self._repair.narrowing.wanted(peer, message)
 
     def _sums_of(self, peer: Peer, message: messages.SumsOf) -> None:
         self._repair.narrowing.shown(peer, message)

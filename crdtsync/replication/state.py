@@ -91,6 +91,11 @@ class Core:
         end = self.frozen.get(log)
         return sequence if end is None else min(sequence, end.sequence)
 
+    def reads(self, peer: Peer) -> bool:
+        """Whether this peer can read records: only then its digest says something, and ours may be told in parts."""
+        member = self.membership.state().members.get(peer.replica)
+        return member is not None and member.reader
+
     def live_peers(self) -> list[Peer]:
         """Peers with whom feeds may run."""
         return [peer for peer in self.peers.values() if peer.live]

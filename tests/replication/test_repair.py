@@ -9,6 +9,7 @@ from crdtsync.ids import DataKeyId, LogId
 from crdtsync.replication import events, messages
 from crdtsync.replication.effects import Close, ReadSums, Send
 from crdtsync.replication.messages import members_digest
+from tests.replication import people
 from tests.replication.cores import Site, commits, data_key, hello, sites
 
 STEP = limits.repair_interval_s
@@ -206,8 +207,32 @@ def test_keys_are_given_to_whoever_asks_and_kept_when_they_come() -> None:
     a.greet(1, "b")
     a.hear(1, messages.WantKeys((key.id, other.id)))
     assert said(a, messages.Keys) == [messages.Keys((key,))]
-    a.hear(1, messages.Keys((other,)))
+    derived(a, bytes(32), other.id)
+    a.hear(1, messages.Keys((key, other)))
     assert a.keys[other.id] == other
+
+
+def test_keys_that_nobody_asked_for_are_not_kept() -> None:
+    a, _ = sites("a", "b")
+    a.greet(1, "b")
+    derived(a, bytes(32), data_key("erika").id)
+    a.hear(1, messages.Keys((data_key("otto"), data_key("hans"))))
+    assert not a.keys
+
+
+def test_who_cannot_read_is_not_compared_with() -> None:
+    """An archive has no view: its digest says nothing, and sums over records are none of its business."""
+    book = people.practice("b")
+    book.adds("a", "z", "archive", False)
+    a = Site("a", book)
+    a.greet(1, "z")
+    derived(a, bytes([1]) * 32)
+    a.hear(1, digest_of(a, bytes([4]) * 32))
+    assert a.alarms() == []
+    a.greet(2, "b")
+    asked = messages.encode(messages.WantSums(a.core.stored.digest(), members_digest(a.book.heads), ((),)))
+    found = [[type(effect) for effect in a.handle(events.Received(link, asked))] for link in (1, 2)]
+    assert ReadSums not in found[0] and ReadSums in found[1]
 
 
 def test_a_feed_that_brings_nothing_is_asked_for_again_when_the_peer_has_answered() -> None:
