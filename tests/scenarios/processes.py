@@ -157,6 +157,8 @@ class Server:
         self.environment: dict[str, str] = {}
         """What its process finds in its environment besides."""
         self.running: Running | None = None
+        self.frozen: list[int] = []
+        """The processes that stand still."""
         self.ready_s = 0.0
         """How long the last start took until it was ready."""
 
@@ -184,13 +186,15 @@ class Server:
 
     def freeze(self) -> None:
         """Stop it where it stands, as a machine that sleeps or a process that swaps: its connections stay open."""
-        assert self.running is not None
-        self.running.process.send_signal(signal.SIGSTOP)
+        assert self.running is not None and not self.frozen
+        self.frozen = [self.running.process.pid, self.worker()]
+        for process in self.frozen:
+            os.kill(process, signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Let it go on from there."""
-        assert self.running is not None
-        self.running.process.send_signal(signal.SIGCONT)
+        while self.frozen:
+            os.kill(self.frozen.pop(), signal.SIGCONT)
 
     def stop(self) -> None:
         """End it in order."""
@@ -210,6 +214,10 @@ class Server:
     def verb(self, verb: str, *words: object) -> Any:
         """Run a verb that must succeed; its JSON."""
         return self.call(verb, *words, "--json").json
+
+    def worker(self) -> int:
+        """The process that does the work now, which the one that was started keeps alive."""
+        return int(self.ask("status")["worker"]["pid"])
 
     def ask(self, verb: str, report: Report = silent, **arguments: Any) -> Any:
         """Have the serving process run a verb, through the same socket as `verb` and without starting a process."""

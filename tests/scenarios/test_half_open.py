@@ -45,16 +45,16 @@ class Most:
     """The most memory and files that a process had, looked at all the time."""
 
     def __init__(self, server: Server) -> None:
-        self._server = server
-        self.memory, self.files = memory_bytes(server), open_files(server)
+        self._worker = server.worker()
+        self.memory, self.files = memory_bytes(self._worker), open_files(self._worker)
         self.memory_before, self.files_before = self.memory, self.files
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
 
     def _look(self) -> None:
         while not self._over.wait(0.02):
-            self.memory = max(self.memory, memory_bytes(self._server))
-            self.files = max(self.files, open_files(self._server))
+            self.memory = max(self.memory, memory_bytes(self._worker))
+            self.files = max(self.files, open_files(self._worker))
 
     def __enter__(self) -> Most:
         self._thread.start()

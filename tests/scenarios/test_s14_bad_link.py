@@ -112,7 +112,7 @@ def pair(practice: Practice, land: Country) -> Pair:
 def bad_link(practice: Practice, land: Country, records: int, flaps: int, dark_s: float, storm_s: float) -> Figures:
     """The whole of S14 at one size. What passes is checked by what is durable, never by how long it took."""
     p = pair(practice, land)
-    memory = {server.name: memory_bytes(server) for server in (p.jena, p.weimar)}
+    memory = {server.name: memory_bytes(server.worker()) for server in (p.jena, p.weimar)}
     began = time.monotonic()
     wrote(p.weimar, records // 4)
     wrote(p.jena, records)
@@ -142,7 +142,7 @@ def bad_link(practice: Practice, land: Country, records: int, flaps: int, dark_s
     until(lambda: p.jena.digest() == p.weimar.digest(), "equal digests", recovery_s)
     peer = p.weimar.peer(p.jena)
     ways = (p.line.there.sent.bytes, p.line.back.sent.bytes)
-    grown = tuple(memory_bytes(server) - memory[server.name] for server in (p.jena, p.weimar))
+    grown = tuple(memory_bytes(server.worker()) - memory[server.name] for server in (p.jena, p.weimar))
     found = Figures(time.monotonic() - began, content_bytes(p.jena), ways, grown, peer["duplicates_in"])
     for sent in ways:
         assert sent <= wire_over_content_max * found.content + wire_per_second_max * found.seconds, found

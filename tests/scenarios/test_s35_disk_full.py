@@ -175,7 +175,7 @@ def test_a_peer_that_is_away_for_a_month(practice: Practice, tmp_path: Path) -> 
         if number % imports == imports - 1:
             converged(jena, weimar)
             taken.append(log_bytes(jena))
-            held.append(memory_bytes(jena))
+            held.append(memory_bytes(jena.worker()))
     there, away, longer = (after - before for before, after in pairwise(taken))
     allowed = checkpoint_bytes + there * 3 // 2
     assert away <= allowed and longer <= allowed, taken

@@ -8,17 +8,15 @@ from pathlib import Path
 from tests.scenarios.processes import Server
 
 
-def memory_bytes(server: Server) -> int:
+def memory_bytes(process: int) -> int:
     """Resident memory."""
-    assert server.running is not None
-    pages = Path(f"/proc/{server.running.process.pid}/statm").read_text(encoding="ascii").split()[1]
+    pages = Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1]
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def open_files(server: Server) -> int:
+def open_files(process: int) -> int:
     """File descriptors, sockets included."""
-    assert server.running is not None
-    return len(os.listdir(f"/proc/{server.running.process.pid}/fd"))
+    return len(os.listdir(f"/proc/{process}/fd"))
 
 
 def log_bytes(server: Server) -> int:
