@@ -203,15 +203,22 @@ class Replica:
             core.out.append(Close(event.link, "the peer is no member of this practice"))
             return
         others = [peer for peer in core.peers.values() if peer.replica == event.replica]
-        if event.replica in self._branches.suspended and len(others) < limits.links_per_replica_max:
-            others = []  # two running copies of one disk: their hellos tell them apart
         for other in others:
-            if not self._only_one(other, event):
+            if not self._both(other, event, len(others)) and not self._only_one(other, event):
                 return
         peer = Peer(event.link, event.replica, event.dialled, core.now)
         core.peers[event.link] = peer
         self._holdings.begin(peer)
         self._greet(peer)
+
+    def _both(self, other: Peer, link: events.LinkUp, count: int) -> bool:
+        """Whether both links may stand until their hellos tell whether two copies of one disk are running (L4).
+
+        A newer link takes the place of one that its end has dialled before: that one is dead. One that would have to
+        give way is heard first, or a copy might never get in.
+        """
+        branched = link.replica in self._branches.suspended
+        return count < limits.links_per_replica_max and (branched or self._loser(other, link) == link.link)
 
     def _only_one(self, other: Peer, link: events.LinkUp | Peer) -> bool:
         """Of two links to one peer end one. Whether the other one is that."""
@@ -416,6 +423,8 @@ class Replica:
         if previous is not None:
             self._choose([previous])
         self._choose([log for peer in core.live_peers() for log in peer.have])
+        for peer in core.peers.values():
+            self._greet(peer)  # others tell the copies of a disk apart by the logs that they write
 
     def _go_on_alone(self, _: events.GoOnAlone) -> None:
         self._recovering.by_word()

@@ -172,7 +172,7 @@ def _duration(streams: Streams, *, days: bool, wide: bool) -> float:
 
 def _habits(streams: Streams, *, calm: bool) -> tuple[str, ...]:
     chance = streams("options/hostile")
-    if calm or chance.random() >= 0.12:
+    if calm or chance.random() >= 0.25:
         return ()
     habits = [*HABITS, *LIES]
     return tuple(sorted(chance.sample(habits, chance.randint(1, 3))))

@@ -100,8 +100,9 @@ class RotBook:
                 rotten.state = "reported"
 
     def look_over(self, node: Node) -> None:
-        """Let a site look over all that it keeps, as it does by and by."""
-        for _ in range(2 * (2 + max(node.disk.log_head().arrival, len(node.disk.listed())) // _PAGE)):
+        """Let a site look over all that it keeps, as it does by and by: it may be in the middle, and comes round."""
+        pages = 1 + max(node.disk.log_head().arrival, len(node.disk.listed())) // _PAGE
+        for _ in range(2 * (2 * pages + 2)):  # view and log by turns
             node.queue(node.machine.read_s, node.look_over)
 
     def _look(self, node: Node, mine: Sequence[Rotten], *, rotten_view: bool) -> None:

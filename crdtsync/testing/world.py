@@ -209,6 +209,19 @@ class World:
         except StorageFailure:  # nobody was removed
             self.ledger.removed, gone.removed = before, False
             raise
+        self._void()
+
+    def _void(self) -> None:
+        """Removing somebody also removes whom they have let in meanwhile, unseen by whoever removed them."""
+        book = Membership(next(iter(self.nodes.values())).sealer.verify)
+        for process in self.everybody():
+            for data in process.disk.members():
+                book.add(data)
+        state = book.state()
+        for node in self.members():
+            if state.active(node.replica_id) is None:
+                node.removed = True
+                self.ledger.removed.add(node.replica_id)
 
     def connect(self, edges: Iterable[tuple[str, str]], weather: Weather | None = None) -> None:
         """Give pairs of machines a line."""

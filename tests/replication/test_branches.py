@@ -230,6 +230,27 @@ def test_a_replica_that_has_not_branched_has_one_link() -> None:
     assert c.closed == {1: "there is another link to this peer"}
 
 
+def test_a_copy_whose_link_would_give_way_is_heard_first() -> None:
+    """Or it would never get in: the other copy's link, dialled from the other end, always wins."""
+    b, c = sites("b", "c")
+    inner, outer = (b, c) if people.replica("b") < people.replica("c") else (c, b)
+    site, other = inner, outer.name
+    site.link(1, other, dialled=True)
+    says_hello(site, 1, other, people.log(other, 2))
+    for boot in (2, 3):
+        site.link(boot, other, dialled=False)
+        says_hello(site, boot, other, people.log(other, boot))
+    assert site.closed == {2: "there is another link to this peer"} and set(site.core.peers) == {1, 3}
+
+
+def test_a_new_boot_is_told_to_peers() -> None:
+    """They tell two links of one process by it."""
+    c, _ = sites("c", "b")
+    c.greet(1, "b")
+    c.handle(events.BootOpened(people.log("c", 9)))
+    assert [m.log for m in c.said(1) if isinstance(m, messages.Hello)] == [people.log("c", 9)]
+
+
 def test_links_beside_each_other_have_a_bound() -> None:
     c, _, _ = sites("c", "b", "d")
     seen(c)

@@ -32,6 +32,9 @@ def test_of_two_links_both_sides_keep_the_same() -> None:
     for first, second in ((a, b), (b, a)):
         first.link(1, second.name, dialled=first is a)
         first.link(2, second.name, dialled=first is b)
+    for first, second in ((a, b), (b, a)):
+        for link in sorted(set(first.core.peers)):
+            first.hear(link, hello(second.name, second.book))
     assert list(a.core.peers) == list(b.core.peers)
     assert set(a.closed) == set(b.closed)
     assert len(a.core.peers) == 1

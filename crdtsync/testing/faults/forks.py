@@ -31,7 +31,7 @@ def plan(story: Story) -> None:
         return
     others = [other.replica_id for other in sites if other is not node]
     deceived = frozenset(chance.sample(others, len(others) // 2))
-    story.expected_alarms.add("fork")
+    story.expected_alarms |= {"fork", "clone"}  # what it opens behind logs that count nowhere continues nothing
     story.faults["forks"] += 1
     story.ledger.forked.add(node.replica_id)
     twist = Fork(node, deceived)

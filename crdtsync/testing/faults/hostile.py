@@ -44,6 +44,8 @@ def plan(story: Story) -> None:
         story.expected_alarms.add("digest")  # it may say that its content differs, and nobody can know that it lies
     if "claims own logs" in story.options.hostile:
         story.expected_alarms |= {"rollback", "restored", "claim"}
+    if {"flips", "other hashes"} & set(story.options.hostile):
+        story.expected_alarms.add("claim")  # what it has of a site's own log it may not send as it was written
     process = story.invite_archive(story.nodes[sites[0]], _NAME, hostile=True)
     for name in chance.sample(sites, min(len(sites), chance.randint(2, 3))):
         story.connect([(name, _NAME)])

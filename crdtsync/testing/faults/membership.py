@@ -74,7 +74,7 @@ def _removal(story: Story) -> None:
     if len(running) < 3 or story.over:
         return
     by, gone = chance.sample(running, 2)
-    if not _connected_without(story, gone):
+    if not _connected_without(story, {gone.name}):
         return
     if chance.random() < 0.7:
         for line in story.network.lines.values():
@@ -86,14 +86,15 @@ def _removal(story: Story) -> None:
 
 
 def _remove(story: Story, by: Node, gone: Node) -> None:
-    if by.awake and gone.replica_id in by.replica.membership.state().members:
+    unseen = {node.name for node in story.members() if not by.trusts(node.replica_id)}
+    if by.awake and by.trusts(gone.replica_id) and _connected_without(story, {gone.name, *unseen}):
         by.queue(by.machine.sync_s, lambda: story.remove(by, gone))
         story.faults["removals"] += 1
 
 
-def _connected_without(story: Story, gone: Node) -> bool:
+def _connected_without(story: Story, gone: set[str]) -> bool:
     """Whether the others still have lines to each other, between members who know each other by now."""
-    names = {process.name for process in (*story.members(), *story.keepers())} - {gone.name}
+    names = {process.name for process in (*story.members(), *story.keepers())} - gone
     reached, left = set(), [min(names)]
     while left:
         name = left.pop()
