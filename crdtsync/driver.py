@@ -132,7 +132,6 @@ class Driver:
         self._awaited: set[_Awaited] = set()
         self._write_queued = False
         self._deriving = False
-        self._unlearnt = False
         self._rot = False
         self.stuck = ""
         """Why the view cannot go on although the log does; empty as long as it can."""
@@ -530,12 +529,14 @@ class Driver:
         members = self.replica.membership.state().members
 
         async def job() -> None:
-            mended = await self.thread.run(lambda host: host.engine.upkeep.mend(effect.commits, _keys_of(members)))
+            def mend(host: Host) -> tuple[list[CommitId], bool]:
+                return host.engine.upkeep.mend(effect.commits, _keys_of(members)), host.unlearnt
+
+            mended, unlearnt = await self.thread.run(mend)
             if mended:
                 self.handle(events.Mended(mended))
                 self.derive_soon()
-                if self._unlearnt:
-                    self._unlearnt = False
+                if unlearnt:
                     self._members_changed(effects.MembersChanged())
 
         self._queue(job)
@@ -552,11 +553,9 @@ class Driver:
         state = self.replica.membership.state()
 
         async def job() -> None:
-            try:
+            with suppress(RottenCommit):  # what is to be left out cannot be read now: once it is whole again
                 if await self.thread.run(lambda host: host.learn(state)):
                     await self._derive_waiting()
-            except RottenCommit:
-                self._unlearnt = True  # what is to be left out cannot be read now: once it is whole again
             self.members_changed.notify()
             self.heard.notify()
 

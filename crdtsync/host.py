@@ -49,7 +49,10 @@ class Host:
         self.engine = Engine(
             store, sealer, self.keyring, practice=practice, replica=replica, name_of=self._name_of, watch=watch
         )
-        self.honour(membership)
+        self.unlearnt = False
+        """Whether the log has a hole where something is to be left out: `learn` once it is whole again."""
+        with suppress(RottenCommit):
+            self.honour(membership)
         self._continuity = continuity
         self.continued = self._open_log()
 
@@ -135,9 +138,15 @@ class Host:
         return self.honour(state) or learnt
 
     def honour(self, state: State) -> bool:
-        """Leave out what the membership holds (L6). True when there was something new."""
+        """Leave out what the membership holds (L6). True when there was something new.
+
+        Raises RottenCommit, and sets `unlearnt`, when what is to be left out cannot be read.
+        """
         self._membership = state
-        return self.engine.honour(state.holds, state.frozen, state.held_by)
+        self.unlearnt = True
+        found = self.engine.honour(state.holds, state.frozen, state.held_by)
+        self.unlearnt = False
+        return found
 
     def _name_of(self, replica: ReplicaId) -> str | None:
         member = self._membership.members.get(replica)

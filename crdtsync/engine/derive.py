@@ -19,7 +19,7 @@ from typing import Final
 from crdtsync import limits
 from crdtsync.documents import Reach, check_delta
 from crdtsync.engine.holds import FORM, LIBRARY, PROCESS, REACH, SEAL, Holds, sentence
-from crdtsync.engine.marks import Marks, place_of, place_of_subject
+from crdtsync.engine.marks import Marks, name_at, place_of, place_of_subject
 from crdtsync.engine.parts import Parts
 from crdtsync.engine.shelf import OpenRecord, Shelf
 from crdtsync.engine.watch import Watch
@@ -306,7 +306,7 @@ class Deriver:
                 return self._at
         if not all(writer in roots for writer in missing):
             return 0
-        return min((roots[writer] for writer in missing), key=lambda root: self.at(root).commit.id)
+        return min((roots[writer] for writer in missing), key=lambda root: name_at(self._store, root))
 
     def _unsure(self) -> bool:
         """Whether what is missing may be in a part that waits: then there is no verdict yet."""
@@ -445,7 +445,7 @@ class Deriver:
             self.judge_whole(found)
 
     def _knew(self, commit: Commit, root: int) -> bool:
-        return self.holds.knew(commit.header.members, self.at(root).commit.id)
+        return self.holds.knew(commit.header.members, name_at(self._store, root))
 
     def _saw(self, commit: Commit, log: LogId, sequence: int) -> bool:
         """Whether the author had that commit. Each commit names all logs that moved since the one before it, so the

@@ -10,14 +10,14 @@ from typing import TypeVar
 from crdtsync import limits
 from crdtsync.engine.derive import Deriver, Group, Refused, group_of
 from crdtsync.engine.holds import FROZEN, LIBRARY, PROGRAM, REACH, Holds, Knew, sentence
-from crdtsync.engine.marks import Marks, place_of, place_of_subject
+from crdtsync.engine.marks import Marks, name_at, place_of, place_of_subject
 from crdtsync.engine.parts import Parts
 from crdtsync.engine.replay import Replay, arrivals
 from crdtsync.engine.shelf import Shelf, Unsound
 from crdtsync.engine.values import Held
 from crdtsync.engine.view import View
 from crdtsync.engine.watch import Watch
-from crdtsync.errors import EnvironmentFailure, Poisoned
+from crdtsync.errors import EnvironmentFailure, Poisoned, RottenCommit
 from crdtsync.ids import CommitHash, CommitId, DataKeyId, LogId, RecordId, ReplicaId, commit_text
 from crdtsync.replication.stored import KeyObject, LogHead, StoredCommit, next_head
 from crdtsync.storage.base import Store, StoredDocument
@@ -25,6 +25,8 @@ from crdtsync.storage.base import Store, StoredDocument
 Records = set[tuple[str, RecordId]]
 
 R = TypeVar("R")
+_NOT_ITS_FAULT = (EnvironmentFailure, RottenCommit, MemoryError)
+"""What says nothing of the commit that is being derived."""
 
 
 class Deriving:
@@ -67,9 +69,12 @@ class Deriving:
             name_of=self._name_of,
             watch=self._watch,
         )
-        for direct in self.marks.direct.values():
+        for name, direct in self.marks.direct.items():
             if direct.reason not in ("", FROZEN):
-                self.holds.find(self.deriver.at(direct.arrival).commit, direct.reason)
+                try:
+                    self.holds.find(self.deriver.at(direct.arrival).commit, direct.reason)
+                except RottenCommit:
+                    self.holds.found.setdefault(name, direct.reason)
 
     def _alarm(self, stored: StoredCommit, text: str) -> None:
         """Tell people of a commit, once in this process."""
@@ -104,7 +109,7 @@ class Deriving:
                 try:
                     self.soundly(lambda: self._attempt(batch))
                     return
-                except (EnvironmentFailure, MemoryError):
+                except _NOT_ITS_FAULT:
                     raise
                 except Exception:
                     pass  # whatever it is: below it is found out which commit does it
@@ -120,7 +125,7 @@ class Deriving:
             return
         except Unsound as unsound:
             error = unsound
-        except (EnvironmentFailure, MemoryError):
+        except _NOT_ITS_FAULT:
             raise
         except Exception as reason:
             error = reason
@@ -135,7 +140,7 @@ class Deriving:
             self.soundly(lambda: self._batch([stored]))
         except Unsound:
             self._hold_quietly(stored)
-        except (EnvironmentFailure, MemoryError):
+        except _NOT_ITS_FAULT:
             raise
         except Exception:  # its records cannot even be shown as damaged
             self._hold_quietly(stored)
@@ -221,16 +226,20 @@ class Deriving:
     def _newly_held(self) -> Iterator[StoredCommit]:
         store, direct = self._store, self.marks.direct
         for commit, hashes in self.holds.signed.items():
+            if commit in direct and not direct[commit].reason:
+                continue  # left out since an earlier day; it need not be read, and may have rotted
             for hash_ in hashes:
                 if (commit, hash_) not in self._honoured:
                     stored = store.commit(*commit)
                     if stored is not None and stored.commit.hash == hash_:
                         self._honoured.add((commit, hash_))
-                        if commit not in direct or direct[commit].reason:
-                            yield stored
+                        yield stored
         for log, sequence in self.holds.frozen.items():
-            while (stored := store.commit(log, sequence)) is not None:
-                if stored.commit.id not in direct:
+            while True:
+                if CommitId(log, sequence) not in direct:
+                    stored = store.commit(log, sequence)
+                    if stored is None:
+                        break
                     yield stored
                 sequence += 1
 
@@ -303,15 +312,21 @@ class Deriving:
             if first != root:
                 led.setdefault(first, set()).add(root)
         arrived = {direct.arrival for direct in marks.direct.values()} | led.keys()
-        found = sorted((at(arrival) for arrival in arrived), key=lambda stored: stored.commit.id)
-        for stored in found[: limits.held_listed_max]:
-            reason = self.holds.reason(stored.commit)
-            if reason is None:
-                first_root = min(at(root).commit.id for root in led[stored.arrival])
-                text = f"it goes with {commit_text(first_root)}, which is held; enter it anew"
-            else:
-                text = sentence(reason)
-            yield Held(stored.commit.id, self._lacking(stored), text)
+        found = sorted((name_at(self._store, arrival), arrival) for arrival in arrived)
+        for name, arrival in found[: limits.held_listed_max]:
+            try:
+                yield self._held(at(arrival), led)
+            except RottenCommit:
+                yield Held(name, (), "what is stored of it has rotted; what it touched is told once that is mended")
+
+    def _held(self, stored: StoredCommit, led: Mapping[int, Collection[int]]) -> Held:
+        reason = self.holds.reason(stored.commit)
+        if reason is None:
+            first_root = min(name_at(self._store, root) for root in led[stored.arrival])
+            text = f"it goes with {commit_text(first_root)}, which is held; enter it anew"
+        else:
+            text = sentence(reason)
+        return Held(stored.commit.id, self._lacking(stored), text)
 
     def _lacking(self, stored: StoredCommit) -> tuple[str, ...]:
         log, arrival = stored.commit.header.log, stored.arrival

@@ -19,6 +19,7 @@ from typing import Final
 
 from crdtsync.engine.holds import WORDS
 from crdtsync.engine.parts import Parts
+from crdtsync.errors import RottenCommit
 from crdtsync.ids import CommitId, DataKeyId, LogId, RecordId
 from crdtsync.replication.stored import StoredCommit
 from crdtsync.storage.base import Store
@@ -31,6 +32,14 @@ _UNSURE_ID: Final = DataKeyId(_PREFIX + _UNSURE + bytes(8))
 def place_of(kind: str, record: RecordId) -> str:
     """The name under which it is kept what a record lacks."""
     return f"{kind}/{record}"
+
+
+def name_at(store: Store, arrival: int) -> CommitId:
+    """Which commit arrived then: its log and sequence are known even when its bytes are not what was written."""
+    try:
+        return store.arrivals(arrival - 1, 1, 1)[0].commit.id
+    except RottenCommit as rotten:
+        return CommitId(LogId(rotten.log), rotten.sequence)
 
 
 def place_of_subject(subject: str) -> str:
@@ -90,7 +99,7 @@ class Marks:
         marks = cls()
         for key, arrivals in store.waiting().items():
             if key.startswith(_PREFIX):
-                marks._load(key, arrivals, lambda arrival: store.arrivals(arrival - 1, 1, 1)[0])
+                marks._load(key, arrivals, lambda arrival: name_at(store, arrival))
             else:
                 marks.waiting[key] = [arrival for arrival in arrivals if arrival]
                 if not arrivals[0]:
@@ -100,14 +109,14 @@ class Marks:
         marks.unblock(parts)
         return marks
 
-    def _load(self, key: DataKeyId, numbers: list[int], stored_at: Callable[[int], StoredCommit]) -> None:
+    def _load(self, key: DataKeyId, numbers: list[int], name: Callable[[int], CommitId]) -> None:
         sort = key[len(_PREFIX) :][:1]
         if sort == _TRACES:
             traces = [Trace(*numbers[at : at + 4]) for at in range(0, len(numbers), 4)]
-            self._traces[key] = {stored_at(trace.first).commit.header.log: trace for trace in traces}
+            self._traces[key] = {name(trace.first).log: trace for trace in traces}
         elif sort == _DIRECT:
             arrival, word = numbers
-            commit = stored_at(arrival).commit.id
+            commit = name(arrival)
             self.direct[commit] = Direct(arrival, WORDS[word] if word < len(WORDS) else "")
             self._direct_ids[key] = commit
         else:

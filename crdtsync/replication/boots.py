@@ -30,8 +30,7 @@ class Boots:
     def __init__(self, continues: Mapping[LogId, Continues], height: Height) -> None:
         self._height = height
         self._parent: dict[LogId, LogId | None] = {}
-        self._furthest: dict[LogId, int] = {}
-        self._children: dict[LogId, list[LogId]] = {}
+        self._children: dict[LogId, dict[LogId, int]] = {}
         self._of: dict[ReplicaId, list[LogId]] = {}
         for log, head in continues.items():
             self.begin(log, head)
@@ -42,7 +41,7 @@ class Boots:
         if header.sequence == 1:
             self.begin(header.log, header.continues)
             return True
-        return header.log in self._furthest
+        return header.log in self._children
 
     def begin(self, log: LogId, continues: Continues) -> None:
         """The first commit of `log` is here. Saying it again changes nothing."""
@@ -53,8 +52,7 @@ class Boots:
         if continues is not None and continues[0] != log and replica_of(continues[0]) == replica_of(log):
             parent, head = continues
             self._parent[log] = parent
-            self._children.setdefault(parent, []).append(log)
-            self._furthest[parent] = max(self._furthest.get(parent, 0), head.sequence)
+            self._children.setdefault(parent, {})[log] = head.sequence
 
     def replicas(self) -> list[ReplicaId]:
         """Everybody who has written."""
@@ -92,4 +90,6 @@ class Boots:
         return sorted(found)
 
     def _ends(self, log: LogId) -> bool:
-        return self._height(log) > self._furthest.get(log, 0)
+        height, children = self._height(log), self._children.get(log, {})
+        # What goes on from it but counts nowhere, since its log is frozen before its first commit, is not everywhere.
+        return height > 0 and all(height > at for child, at in children.items() if self._height(child))

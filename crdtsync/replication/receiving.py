@@ -196,10 +196,13 @@ class Receiving:
         return False
 
     def _set_aside(self, log: LogId) -> None:
-        waiting = self._core.inbox.waiting_of(log)
+        """It keeps no room and no credit meanwhile, which others need: whoever has it keeps it, and is asked again."""
+        core = self._core
         if log not in self.late:
-            self._core.alarm("late", "Commits of a removed replica are set aside until a member attests them.")
-        self.late[log] = max(self.late.get(log, 0), waiting)
+            core.alarm("late", "Commits of a removed replica are set aside until a member attests them.")
+        there = max((peer.have.sequence(log) for peer in core.peers.values()), default=0) - core.inbox.taken.sequence(log)
+        self.late[log] = max(self.late.get(log, 0), core.inbox.waiting_of(log), there)
+        core.aside[log] = None
 
     def proceed(self) -> None:
         """Store the next batch, if none is being stored and something is ready."""
@@ -207,6 +210,8 @@ class Receiving:
         if self._storing:
             return
         batch = core.inbox.take(limits.batch_commits_max, self.admit)
+        for log in [log for log in core.aside if core.inbox.waiting_of(log)]:
+            self.drop(log)
         if batch:
             self._storing = batch
             keys = {key.id: key for item in batch for key in item.keys}

@@ -158,7 +158,9 @@ class Repair:
         for commit in core.rotten:
             by_log.setdefault(commit.log, []).append(commit.sequence)
         for log, sequences in by_log.items():
-            peers = [peer for peer in core.live_peers() if peer.have.sequence(log) >= min(sequences)]
+            # Nobody says that they have what stands behind a fork; whoever took it before that was known has it.
+            told = core.counts(log, min(sequences))
+            peers = [peer for peer in core.live_peers() if not told or peer.have.sequence(log) >= min(sequences)]
             if peers:
                 self._asked += 1
                 wanted = WantAgain(log, tuple(sorted(sequences)[: limits.commits_again_max]))

@@ -276,9 +276,12 @@ class Replica:
 
     def _unstall(self) -> None:
         """Membership has grown: what waited for it may go on, or turns out to be false."""
+        aside = list(self._core.aside)
+        self._core.aside.clear()
         self._receiving.freeze()
         for peer, error in self._receiving.unstall():
             self._give_up(peer, error)
+        self._choose(aside)
 
     def _hello(self, peer: Peer, message: messages.Hello) -> None:
         core = self._core

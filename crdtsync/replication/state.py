@@ -42,6 +42,8 @@ class Core:
     """Commits on our disk that are not what was written any more: they are asked for again (L5)."""
     touched: set[ReplicaId] = field(default_factory=set)
     """Replicas whose boots may end elsewhere than when that was last looked at (L4)."""
+    aside: dict[LogId, None] = field(default_factory=dict)
+    """Logs of removed replicas of which nothing more is taken until the membership has changed (L7)."""
     unstored: set[MemberHash] = field(default_factory=set)
     """Membership records that count here and are on their way to the disk: others do not hear of them yet (L1)."""
     out: list[Effect] = field(default_factory=list)
@@ -77,10 +79,10 @@ class Core:
             self.touched.add(replica_of(log))
 
     def refused_logs(self) -> frozenset[LogId]:
-        """Logs that are taken from nobody: our own, and frozen ones that are here up to their end."""
+        """Logs that are taken from nobody: our own, those set aside, and frozen ones that are here up to their end."""
         own = () if self.log is None else (self.log,)
         ended = [log for log, end in self.frozen.items() if self.inbox.tail(log).sequence >= end.sequence]
-        return frozenset((*own, *ended))
+        return frozenset((*own, *self.aside, *ended))
 
     def counts(self, log: LogId, sequence: int) -> bool:
         """Whether a commit stands before the end of its log, if that has one (L3)."""

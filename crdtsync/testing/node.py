@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from crdtsync import limits
@@ -66,7 +67,6 @@ class Node(Process):
         )
         self.holds_due: Sequence[DueHold] = ()
         self._rot = False
-        self._unlearnt = False
         self.replica = self._core(
             membership, self.host.log, line=self.host.engine.line, recovering=self.host.recovering
         )
@@ -140,11 +140,9 @@ class Node(Process):
 
     def members_changed(self) -> None:
         """Learn the epochs that came, then care for the membership."""
-        try:
+        with suppress(RottenCommit):
             if self.host.learn(self.replica.membership.state()):
                 self.derive_waiting()
-        except RottenCommit:
-            self._unlearnt = True
         life = self.life
         self.world.timeline.after(
             self.care_s,
@@ -201,8 +199,7 @@ class Node(Process):
     def mended(self) -> None:
         """Commits are whole again: what could not be done without them can be done now."""
         self.derive_soon()
-        if self._unlearnt:
-            self._unlearnt = False
+        if self.host.unlearnt:
             self.members_changed()
 
     def derive_waiting(self) -> None:

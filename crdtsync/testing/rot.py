@@ -38,6 +38,11 @@ class Rotten:
         """Whether the disk at hand still has the rot."""
         return self.node.disk.at_arrival(self.arrival) == self.bad
 
+    @property
+    def vouched(self) -> bool:
+        """Whether only a signature has changed that a later commit of its log vouches for, through the chain."""
+        return self.there and self.good.parts == self.bad.parts and not self.node.disk.checked_at(self.arrival)
+
 
 class RotBook:
     """All rot of a world."""
@@ -86,8 +91,8 @@ class RotBook:
         good = rotten.good
         bad = {(other.node.name, other.good.id) for other in self.commits if other.there}
         for other in others:
-            stored = other.disk.frontier().get(good.header.log)
-            has = stored is not None and stored.sequence >= good.header.sequence
+            stored = other.disk.kept(*good.id)
+            has = stored is not None and stored.commit.hash == good.hash
             if has and other.identity != rotten.node.identity and (other.name, good.id) not in bad:
                 return True
         return False
@@ -116,6 +121,8 @@ class RotBook:
         if found is not None and rotten_view:
             raise OracleFailed(f"{node.name} verifies itself and does not find that its view cannot be read")
         for rotten in mine:
+            if rotten.vouched:
+                continue
             name = commit_text(rotten.good.id)
             here = f"at arrival {rotten.arrival} "
             if found is not None and not any(name in text or here in text for text in found.problems):
@@ -125,9 +132,10 @@ class RotBook:
     def verdict(self) -> None:
         """At the end: each was reported and mended, or has gone with the disk that it was on; none is left."""
         for rotten in self.commits:
-            signature = rotten.good.parts == rotten.bad.parts
-            if rotten.there and signature and not rotten.node.disk.checked_at(rotten.arrival):
+            if rotten.vouched:
                 rotten.state = "vouched for by what follows"
+            elif rotten.there and rotten.node.removed and rotten.good.id in rotten.node.host.engine.upkeep.rotten:
+                rotten.state = "reported"  # and nobody is linked who could send it again
             elif rotten.there:
                 raise OracleFailed(f"rot at arrival {rotten.arrival} of {rotten.node.name} is left, and {rotten.state}")
             if rotten.state == "silent":

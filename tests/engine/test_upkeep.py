@@ -12,12 +12,12 @@ import pytest
 from crdtsync import limits
 from crdtsync.errors import RottenCommit
 from crdtsync.ids import RecordId
-from crdtsync.replication.commit import Commit
+from crdtsync.replication.commit import Change, Commit
 from crdtsync.replication.stored import StoredCommit
 from crdtsync.storage.base import Store, StoredDocument, ViewChange
 from crdtsync.storage.memory import MemoryStore
 from crdtsync.storage.sqlite import SqliteStore
-from tests.engine.sites import EPOCH_KEY, SiteRig, keys_of, patient_of, record_of
+from tests.engine.sites import EPOCH_KEY, SiteRig, forge, keys_of, patient_of, record_of
 
 VIEW_KEY = b"v" * 32
 Tamper = Callable[[SiteRig], None]
@@ -272,4 +272,49 @@ def test_what_waited_for_a_key_waits_for_a_rotten_commit_too() -> None:
     result = other.derive()
     assert result.waiting == [] and result.stuck == ""
     assert other.engine.digest() == site.engine.digest()
+    assert other.verify(site) == []
+
+
+def test_a_commit_is_not_held_for_rot_in_another() -> None:
+    """Seed 30149 of the simulator: what is derived for it has to be read again, and cannot be."""
+    site, other = filled(), SiteRig("weimar")
+    other.pull(site)
+    other.derive()
+    right = [stored.commit for stored in commits(other)]
+    changed(other, 2, state=b"no document")
+    rotten(other, 3)
+    patient = site.patient(2)
+    patient.family_name = "Muster-Klein"
+    site.write(patient)
+    other.pull(site)
+    assert "arrival 3" in other.engine.derive(other.now()).stuck
+    assert other.engine.status().held == ()
+    assert other.engine.upkeep.mend(right, keys_of(site, other)) == [right[2].id]
+    assert other.engine.derive(other.now()).stuck == ""
+    assert other.engine.digest() == site.engine.digest()
+    assert other.verify(site) == []
+
+
+def test_a_held_commit_that_has_rotted_is_named_and_the_site_opens() -> None:
+    """Seeds 30199 and 30494 of the simulator: `status` raised, and such a site could not be opened."""
+    site, other = filled(), SiteRig("weimar")
+    bad = forge(site, record_of(2), Change("patient", record_of(2), b"?"))
+    site.derive()
+    site.engine.open_boot()
+    site.write(patient_of(7))
+    other.pull(site)
+    other.derive()
+    right = [stored.commit for stored in commits(other)]
+    before = [held.commit for held in other.engine.status().held]
+    assert before[0] == bad.id
+    rotten(other, 6)
+    [held] = other.engine.status().held
+    assert held.commit == bad.id and "rotted" in held.reason
+    signed = {bad.id: {bad.hash: "form"}}
+    with pytest.raises(RottenCommit):  # `Host` tries again once it is whole
+        other.engine.honour(signed, {}, None)
+    look_over(other)
+    assert other.engine.upkeep.mend(right, keys_of(site, other)) == [bad.id]
+    other.engine.honour(signed, {}, None)
+    assert "rotted" not in other.engine.status().held[0].reason
     assert other.verify(site) == []

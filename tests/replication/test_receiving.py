@@ -185,8 +185,23 @@ def test_what_a_removed_one_wrote_is_set_aside_until_it_is_attested() -> None:
     b.hear(1, messages.Have((), False))
     attest = b.book.copy()
     record = attest.put(_attest(attest, gone, 2))
+    b.said(1)
     b.hear(1, messages.Records((dict(attest.records())[record],)))
+    assert messages.Feed(((gone.log, 1),)) in b.said(1), "nothing of it was kept: it had taken the room of others (L7)"
+    b.hear(1, commits(*gone.commits))
     assert b.stored() == [(gone.log, 1), (gone.log, 2)]
+
+
+def test_a_log_that_is_set_aside_takes_no_credit_and_is_not_asked_for() -> None:
+    """Seed 40095 of the simulator: an archive has what a removed site wrote, and its link had less credit for ever."""
+    b, gone = removal(0)
+    b.hear(1, commits(*gone.commits))
+    peer = b.core.peers[1]
+    assert peer.waiting == 0 and b.core.inbox.commits == 0
+    b.said(1)
+    b.hear(1, messages.Have(((gone.log, gone.commits[-1].head),), False))
+    b.later(10 * limits.feed_stall_s)
+    assert not [said for said in b.said(1) if isinstance(said, messages.Feed)]
 
 
 def _attest(book: people.Book, gone: Author, upto: int) -> bytes:
