@@ -200,8 +200,9 @@ class Receiving:
         core = self._core
         if log not in self.late:
             core.alarm("late", "Commits of a removed replica are set aside until a member attests them.")
-        there = max((peer.have.sequence(log) for peer in core.peers.values()), default=0) - core.inbox.taken.sequence(log)
-        self.late[log] = max(self.late.get(log, 0), core.inbox.waiting_of(log), there)
+        there = max((peer.have.sequence(log) for peer in core.peers.values()), default=0)
+        behind = there - core.inbox.taken.sequence(log)
+        self.late[log] = max(self.late.get(log, 0), core.inbox.waiting_of(log), behind)
         core.aside[log] = None
 
     def proceed(self) -> None:

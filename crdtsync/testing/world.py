@@ -223,7 +223,7 @@ class World:
                 self._shut_out(node)
 
     def forget_strangers(self) -> None:
-        """A disk was set back: whoever was let in there since, and was not heard of elsewhere, has to be let in anew."""
+        """A disk was set back: whoever was let in there since, unheard of elsewhere, has to be let in anew."""
         strangers = True
         while strangers:
             books = {node.name: _book(node) for node in self.members()}
