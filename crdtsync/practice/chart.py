@@ -33,6 +33,7 @@ class Allergy(Record, kind="allergy"):
 class ConditionCode(Value):
     """A diagnosis: ICD-10-GM code, how certain (A, G, V, Z) and which side (L, R, B)."""
 
+    clinical: ClassVar[bool] = True
     icd10: str | None = None
     certainty: str | None = None
     side: str | None = None
@@ -68,6 +69,7 @@ class Immunization(Record, kind="immunization"):
 class ObservationValue(Value):
     """A measured value: a number with its unit, or text, and the range that is normal."""
 
+    clinical: ClassVar[bool] = True
     number: float | None = None
     text: str | None = None
     unit: str | None = None

@@ -13,6 +13,7 @@ InvoiceStatus = Literal["draft", "ready", "issued", "balanced", "cancelled"]
 class InvoiceLine(Value):
     """One service. Money is whole cents."""
 
+    billing: ClassVar[bool] = True
     code: str | None = None
     text: str | None = None
     count: int | None = None

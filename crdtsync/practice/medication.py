@@ -14,6 +14,7 @@ PrescriptionStatus = Literal["draft", "active", "completed", "cancelled", "stopp
 class Drug(Value):
     """A medicine: name, strength ("5 mg"), form, and its code (PZN or ATC)."""
 
+    clinical: ClassVar[bool] = True
     name: str | None = None
     strength: str | None = None
     form: str | None = None
@@ -23,6 +24,7 @@ class Drug(Value):
 class Dosage(Value):
     """How much when; it moves as one, never half of each."""
 
+    clinical: ClassVar[bool] = True
     morning: float | None = None
     noon: float | None = None
     evening: float | None = None
@@ -42,6 +44,7 @@ class Period(Value):
 class PrescriptionContent(Value):
     """What a prescription says."""
 
+    clinical: ClassVar[bool] = True
     drug: Drug | None = None
     dosage: Dosage | None = None
     quantity: str | None = None
