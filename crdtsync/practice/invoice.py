@@ -1,11 +1,11 @@
-"""Invoices, as long as they are drafts."""
+"""Invoices: what is asked of whom, and what was paid."""
 
 from __future__ import annotations
 
 import datetime
 from typing import Any, ClassVar, Literal
 
-from crdtsync.documents import Entries, Link, Record, Value, entries, once, register, status
+from crdtsync.documents import Entries, Link, Record, Value, append_only, entries, once, register, status
 
 InvoiceStatus = Literal["draft", "ready", "issued", "balanced", "cancelled"]
 
@@ -23,6 +23,15 @@ class InvoiceLine(Value):
     date: datetime.date | None = None
 
 
+class Payment(Value):
+    """Money that came in, in whole cents. `reference` tells apart what came on one day in equal amounts."""
+
+    billing: ClassVar[bool] = True
+    amount_cents: int
+    received_on: datetime.date | None = None
+    reference: str | None = None
+
+
 class Invoice(Record, kind="invoice"):
     """A bill (FHIR Invoice). Its number comes from the holder of its series, and its content freezes when issued."""
 
@@ -37,3 +46,4 @@ class Invoice(Record, kind="invoice"):
     number: str | None = once()
     issued_content: Any = once()
     cancels: Link | None = once()
+    payments: Entries[Payment] = append_only()
