@@ -79,6 +79,11 @@ class Rule:
         """Whether the field's slots carry keys: those of entries, or of versions."""
         return self.name in ENTRY_RULES or self.name == "versions"
 
+    @cached_property
+    def plain(self) -> bool:
+        """Whether a value that stands alone is what is shown, as it is."""
+        return self.name not in ("flag_on_wins", "flag_off_wins", "counter")
+
     @property
     def has_cautious(self) -> bool:
         """Whether a cautious value was declared."""

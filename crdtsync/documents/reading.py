@@ -42,29 +42,32 @@ def read(kind: str, record: RecordId, content: Content) -> Record | UnknownRecor
 
 
 def _shown_value(plan: FieldPlan, settled: Settled, content: Content, reading: Reading) -> Any:
-    name = plan.name
-    if plan.rule.name == "text":
-        return Text.as_read(content.texts.get(name, ""))
-    if plan.rule.name == "counter":
-        return Counter.as_read(settled.shown.get(name, 0))
-    if plan.versions:
-        return _shown_versions(plan, settled, reading)
-    if plan.entries:
-        held = {}
-        for key, value in settled.entries.get(name, {}).items():
-            try:
-                held[key] = plan.from_json(value)
-            except ValidationError:
-                reading.unknown.setdefault(name, []).append(value)
-        return Entries.as_read(held)
-    plain = settled.shown.get(name)
+    if plan.handle:
+        return _handle(plan, settled, content, reading)
+    plain = settled.shown.get(plan.name)
     if plain is None:
         return plan.default
     try:
         return plan.from_json(plain)
     except ValidationError:
-        reading.unknown.setdefault(name, []).append(plain)
+        reading.unknown.setdefault(plan.name, []).append(plain)
         return plan.default
+
+
+def _handle(plan: FieldPlan, settled: Settled, content: Content, reading: Reading) -> Any:
+    if plan.entries:
+        held = {}
+        for key, value in settled.entries.get(plan.name, {}).items():
+            try:
+                held[key] = plan.from_json(value)
+            except ValidationError:
+                reading.unknown.setdefault(plan.name, []).append(value)
+        return Entries.as_read(held)
+    if plan.rule.name == "text":
+        return Text.as_read(content.texts.get(plan.name, ""))
+    if plan.versions:
+        return _shown_versions(plan, settled, reading)
+    return Counter.as_read(settled.shown.get(plan.name, 0))
 
 
 def _shown_versions(plan: FieldPlan, settled: Settled, reading: Reading) -> Versions[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from crdtsync.documents.conflict import FieldConflict, field_conflict, group_conflicts
 from crdtsync.documents.entries import entry_rank
@@ -12,8 +12,6 @@ from crdtsync.documents.schema import KindPlan
 from crdtsync.documents.slots import Item, as_item, items_of, parse_items, split_slot
 from crdtsync.documents.version import Found, find_versions
 from crdtsync.ids import RecordId
-
-_FLAGS: Final = ("flag_on_wins", "flag_off_wins")
 
 
 class Settled:
@@ -55,10 +53,10 @@ def settle(plan: KindPlan, record: RecordId, slots: Mapping[str, str]) -> Settle
         elif field in held:
             first, its = held.pop(field)
             several[field] = [as_item(first, item) for item in its] + [as_item(tag, item) for item in items]
-        elif len(items) == 1 and rule.name != "counter":
+        elif len(items) == 1 and (rule.plain or rule.name != "counter"):
             held[field] = (tag, items)
             value = items[0][2]
-            shown[field] = value is True if rule.name in _FLAGS else value
+            shown[field] = value if rule.plain else value is True
         else:
             several[field] = [as_item(tag, item) for item in items]
     for field, conflicting in several.items():
