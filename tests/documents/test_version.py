@@ -150,6 +150,7 @@ def test_what_is_no_version_of_its_id_is_passed_over() -> None:
     child = {"text": "b", "parents": [version_id(good), "of nobody"]}
     forged = slot({"text": "x", "parents": []}, version_id(good), "tagbbbbb") | slot(None, version_id(child), "tagc")
     odd = slot([1], "k1") | slot({"text": "x"}, "k2") | slot({"text": "x", "parents": [1]}) | {"letter/tagaaaaa": "[]"}
+    odd |= slot({"text": "x", "parents": []}, "an id of another")
     named = slot({"text": "x", "parents": [], "id": "another"})
     found = read(KIND, RECORD, Content({**slot(good), **slot(child), **forged, **odd, **named}, {}))
     assert isinstance(found, Thing)
