@@ -1,22 +1,39 @@
 """Records and their CRDT documents: the only folder that knows the CRDT library."""
 
 from crdtsync.documents.conflict import FieldConflict
+from crdtsync.documents.count import Counter
 from crdtsync.documents.delta import Reach, check_delta
 from crdtsync.documents.document import BLANK, Content, Document
-from crdtsync.documents.edits import Edit, EditEntry, EditText, SetField
+from crdtsync.documents.edits import Edit, EditCounter, EditEntry, EditText, SetField
 from crdtsync.documents.entries import Entries
-from crdtsync.documents.merge import entries, flag_off_wins, flag_on_wins, latest, once, register, status, text
+from crdtsync.documents.merge import (
+    append_only,
+    counter,
+    entries,
+    flag_off_wins,
+    flag_on_wins,
+    latest,
+    never_removed,
+    once,
+    register,
+    status,
+    text,
+    versions,
+)
 from crdtsync.documents.projection import Projection, column_value, project, table_of
 from crdtsync.documents.reading import conflicts_json, edits_of, fields_json, parse_value, read, subject_of
 from crdtsync.documents.record import Record, UnknownRecord, kinds, model_of
 from crdtsync.documents.schema import Link, Value
 from crdtsync.documents.text import Hunk, Text
+from crdtsync.documents.version import Version, Versions
 
 __all__ = [
     "BLANK",
     "Content",
+    "Counter",
     "Document",
     "Edit",
+    "EditCounter",
     "EditEntry",
     "EditText",
     "Entries",
@@ -30,9 +47,13 @@ __all__ = [
     "Text",
     "UnknownRecord",
     "Value",
+    "Version",
+    "Versions",
+    "append_only",
     "check_delta",
     "column_value",
     "conflicts_json",
+    "counter",
     "edits_of",
     "entries",
     "fields_json",
@@ -41,6 +62,7 @@ __all__ = [
     "kinds",
     "latest",
     "model_of",
+    "never_removed",
     "once",
     "parse_value",
     "project",
@@ -50,4 +72,5 @@ __all__ = [
     "subject_of",
     "table_of",
     "text",
+    "versions",
 ]

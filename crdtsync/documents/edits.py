@@ -44,4 +44,13 @@ class EditText:
     hunks: tuple[Hunk, ...]
 
 
-Edit = SetField | EditEntry | EditText
+@dataclass(frozen=True, slots=True)
+class EditCounter:
+    """Add `plus` to a counter and subtract `minus`; neither is negative. There is nothing to be seen before."""
+
+    field: str
+    plus: int
+    minus: int
+
+
+Edit = SetField | EditEntry | EditText | EditCounter
