@@ -22,6 +22,7 @@ from crdtsync.clock import COUNTER_BITS
 from crdtsync.engine.accounts import Account, Accounts
 from crdtsync.engine.deeds import Commits, Deeds
 from crdtsync.engine.deriving import Deriving
+from crdtsync.engine.exhibits import Exhibit, exhibits
 from crdtsync.engine.holds import Knew
 from crdtsync.engine.own_log import OwnLog, begun
 from crdtsync.engine.parts import Parts
@@ -552,6 +553,11 @@ class Engine:
 
     def _note_rotten(self, error: RottenCommit) -> None:
         self.upkeep.note([error])
+
+    def exhibits(self, commits: Sequence[CommitId], subject: str, keys_of: KeysOf) -> list[Exhibit]:
+        """What proves to strangers what these commits say of a subject; rotten ones, and such that are not here, are
+        left out. `keys_of` gives the signing key of a replica."""
+        return exhibits(self._store, self._parts, self._sealer, keys_of, commits, subject, self._note_rotten)
 
     def commits_by(
         self,

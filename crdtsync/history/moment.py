@@ -13,7 +13,7 @@ Either way a change counts only with all that it builds on, and what is held, or
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, TypeVar, overload
 
 import anyio.to_thread
@@ -32,6 +32,7 @@ R = TypeVar("R", bound=Record)
 AnyRecord = Record | UnknownRecord
 Rule = Literal["arrival", "written"]
 _PAGE: Final = 200
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EMPTY: Final = Content({}, {})
 
 
@@ -152,4 +153,4 @@ def milliseconds(time: datetime | str) -> int:
             raise UsageError("a time is written like 2026-11-23T08:30:00+01:00") from None
     if time.tzinfo is None:
         raise UsageError("a time needs a zone, as in 2026-11-23T08:30:00+01:00 or datetime.now(UTC)")
-    return int(time.timestamp() * 1000)
+    return (time - _EPOCH) // timedelta(milliseconds=1)
