@@ -538,6 +538,21 @@ class Engine:
         """What these commits tell of a record: to be put in order, and gone through, by a `Retelling`."""
         return self._past.told(kind, record, arrivals)
 
+    def told_of(self, kind: str, records: Sequence[RecordId]) -> list[list[Told]]:
+        """What all commits tell of the first of these records: of so many that some `limits.history_commits_step`
+        commits are read, of one at least."""
+        past, read = self._past, 0
+        found: list[list[Told]] = []
+        with suppress(RottenCommit):
+            self._derive_pending()
+        for record in records:
+            arrivals = past.arrivals(kind, record)
+            read += len(arrivals)
+            if found and read > limits.history_commits_step:
+                break
+            found.append(past.told(kind, record, arrivals))
+        return found
+
     @property
     def verdicts(self) -> tuple[int, ...]:
         """Numbers that change when something comes to be held, or waits no longer: what was told before may be told

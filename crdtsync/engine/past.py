@@ -22,7 +22,7 @@ from crdtsync.engine.holds import FROZEN, SEAL, sentence
 from crdtsync.engine.marks import place_of, place_of_subject
 from crdtsync.engine.parts import Parts
 from crdtsync.errors import Poisoned, RottenCommit
-from crdtsync.ids import CommitId, LogId, RecordId, client_id, commit_text
+from crdtsync.ids import CommitId, DataKeyId, LogId, RecordId, client_id, commit_text
 from crdtsync.replication.commit import Part
 from crdtsync.replication.stored import StoredCommit
 from crdtsync.storage.base import Store
@@ -40,6 +40,7 @@ UNKNOWN: Final = "unknown"
 _CLIENT: Final = 1
 """A document that is only read needs no client id of its own."""
 
+_COMMITS_KEPT: Final = 8
 _WAITS: Final = "it waits for a key"
 _MAY_WAIT: Final = "a part of it waits for a key, and may change this record"
 
@@ -204,7 +205,7 @@ class _Said:
 
 
 class Past:
-    """Reads what commits tell of records. `rotten` hears of those whose bytes are not what was written."""
+    """Reads what commits tell of records, within one call. `rotten` hears of those that are not what was written."""
 
     def __init__(self, store: Store, parts: Parts, deriver: Deriver, rotten: Callable[[RottenCommit], None]) -> None:
         self._store = store
@@ -212,6 +213,8 @@ class Past:
         self._deriver = deriver
         self._marks = deriver.marks
         self._rotten = rotten
+        self._keys: dict[str, set[DataKeyId]] = {}
+        self._commits: dict[int, StoredCommit] = {}
 
     def arrivals(self, kind: str, record: RecordId) -> list[int]:
         """Arrivals of all commits that name the record, or may: their parts for its subject cannot be read yet."""
@@ -240,8 +243,7 @@ class Past:
         found = []
         for arrival in arrivals:
             try:
-                stored = self._deriver.at(arrival)
-                found.append(self._one(kind, record, subject, stored))
+                found.append(self._one(kind, record, subject, self._at(arrival)))
             except RottenCommit as error:
                 self._rotten(error)
                 found.append(self._unreadable(error, arrival))
@@ -249,14 +251,12 @@ class Past:
 
     def _one(self, kind: str, record: RecordId, subject: str, stored: StoredCommit) -> Told:
         header = stored.commit.header
-        own: list[int] = []
-        others: list[int] = []
-        for index, ref in enumerate(header.parts):
-            key = self._parts.key(ref.key)
-            (own if key is None or key.subject == subject else others).append(index)
+        keys = self._keys_of(subject)
+        own = [index for index, ref in enumerate(header.parts) if ref.key in keys]
         said = self._said(stored, own, (kind, record))
         if not (said.deltas or said.closed):  # nobody of this house puts a record's change under another subject
-            said = self._said(stored, others, (kind, record))
+            others = set(range(len(header.parts))).difference(own)
+            said = self._said(stored, sorted(others), (kind, record))
         state, why = self._verdict(stored, subject, kind, record)
         if state == APPLIED and (said.waits or (said.closed and not said.deltas)):
             state, why = WAITING, _WAITS if said.deltas else _MAY_WAIT
@@ -274,6 +274,23 @@ class Past:
             state,
             why,
         )
+
+    def _keys_of(self, subject: str) -> set[DataKeyId]:
+        """The data keys of a subject: large commits have parts of hundreds."""
+        keys = self._keys.get(subject)
+        if keys is None:
+            keys = self._keys[subject] = {key.id for key in self._store.key_of_subject(subject)}
+        return keys
+
+    def _at(self, arrival: int) -> StoredCommit:
+        """The commit that arrived then; the last ones are kept, since an import makes many records in one."""
+        stored = self._commits.get(arrival)
+        if stored is None:
+            stored = self._deriver.at(arrival)
+            if len(self._commits) >= _COMMITS_KEPT:
+                del self._commits[next(iter(self._commits))]
+            self._commits[arrival] = stored
+        return stored
 
     def _said(self, stored: StoredCommit, indexes: Iterable[int], place: tuple[str, RecordId]) -> _Said:
         """What these parts of a commit say of a record."""

@@ -110,7 +110,10 @@ class Moment:
     async def _read(
         self, kind: str, records: Sequence[RecordId], rule: Rule, where: Mapping[str, Any] | None = None
     ) -> list[AnyRecord]:
-        told = [(record, await self._loading.told(kind, record)) for record in records]
+        if len(records) == 1:
+            told = [(records[0], await self._loading.told(kind, records[0]))]
+        else:
+            told = await self._loading.told_of(kind, records)
 
         def read_all() -> list[AnyRecord]:
             found = []
