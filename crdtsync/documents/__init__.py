@@ -1,5 +1,6 @@
 """Records and their CRDT documents: the only folder that knows the CRDT library."""
 
+from crdtsync.documents.changed import changes, said, shape
 from crdtsync.documents.conflict import FieldConflict
 from crdtsync.documents.count import Counter
 from crdtsync.documents.delta import Reach, check_delta
@@ -50,6 +51,7 @@ __all__ = [
     "Version",
     "Versions",
     "append_only",
+    "changes",
     "check_delta",
     "column_value",
     "conflicts_json",
@@ -68,6 +70,8 @@ __all__ = [
     "project",
     "read",
     "register",
+    "said",
+    "shape",
     "status",
     "subject_of",
     "table_of",
