@@ -30,9 +30,6 @@ ConditionStatus = Literal["active", "recurrence", "relapse", "inactive", "remiss
 ObservationStatus = Literal["preliminary", "final", "amended", "entered_in_error"]
 NONE_KNOWN: Final = "none known"
 """The substance of an allergy that says that none is known, as of its date."""
-MINIMUM_INTERVAL_DAYS: Final = 28
-"""Between two doses of one vaccine, where the record of neither says otherwise: four weeks, as between the first doses
-of most basic immunisations (STIKO)."""
 
 
 class Allergy(Record, kind="allergy"):
@@ -78,7 +75,8 @@ class Condition(Record, kind="condition"):
 class Immunization(Record, kind="immunization"):
     """A dose that was given (FHIR Immunization).
 
-    `minimum_interval_days` is that of the vaccine, noted when the dose was given; else `MINIMUM_INTERVAL_DAYS` counts.
+    `minimum_interval_days` is that of the vaccine, noted when the dose was given: another dose of it within so many
+    days may be one too many.
     """
 
     clinical: ClassVar[bool] = True

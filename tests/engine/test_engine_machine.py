@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from crdtsync import limits
+from crdtsync.documents import Record
 from crdtsync.engine import Engine
-from crdtsync.ids import DataKeyId
-from crdtsync.practice import Patient
+from crdtsync.ids import DataKeyId, RecordId
 from crdtsync.replication.commit import Commit
 from crdtsync.sealing.keyring import Keyring
 from crdtsync.storage.memory import MemoryStore
+from crdtsync.testing.desk_rules import Sheet, edit_sheet
 from crdtsync.testing.world import tightened
 from tests.examples import examples
 
@@ -76,7 +77,9 @@ class EngineMachine(RuleBasedStateMachine):
         written = [commit.header.sequence for outcome in outcomes for commit in outcome.commits]
         assert written == list(range(before + 1, before + 1 + len(written))), "L3: each place is given once"
 
-    def edited(self, site: SiteRig, number: int, record: int) -> Patient:
+    def edited(self, site: SiteRig, number: int, record: int) -> Record:
+        if number // 5 % 3 == 0:
+            return self.edited_sheet(site, number, record_of(record + RECORDS), record_of(record))
         state = site.engine.record("patient", record_of(record))
         patient = patient_of(record) if state is None else site.patient(record)
         what = number % 5
@@ -91,6 +94,16 @@ class EngineMachine(RuleBasedStateMachine):
         else:
             patient.note.insert(number % (len(patient.note) + 1), ["ü", "ab", "€"][number % 3])
         return patient
+
+    def edited_sheet(self, site: SiteRig, number: int, record: RecordId, patient: RecordId) -> Record:
+        """A record with a field under each rule."""
+        if site.engine.record(Sheet.kind, record) is None:
+            sheet: Record = Sheet(patient=patient, consent=True)
+            sheet.id = record
+        else:
+            sheet = site.get(Sheet.kind, record)
+        edit_sheet(sheet, random.Random(number))
+        return sheet
 
     @rule(who=SITES)
     def a_next_epoch_begins(self, who: int) -> None:

@@ -8,6 +8,7 @@ from crdtsync.interop.fhir.codecs import DATE, FLAG, TEXT, WHOLE, coded, concept
 from crdtsync.interop.fhir.elements import first_with, objects, preferred, value_at
 from crdtsync.interop.fhir.rules import Element, Link, Look, Resource, Shown, TypeMap
 from crdtsync.practice import Allergy, Condition, Immunization, Patient
+from crdtsync.practice.chart import NONE_KNOWN
 
 KVNR_SYSTEM = "http://fhir.de/sid/gkv/kvid-10"
 """The identifier system of German health insurance numbers (KBV and gematik profiles)."""
@@ -20,7 +21,6 @@ _ICD10_SYSTEMS = (
 )
 _NO_KNOWN_ALLERGY = "716186003"
 """SNOMED CT: no known allergy."""
-NONE_KNOWN = "none known"
 
 
 def contacts(system: str) -> Callable[[Resource, Look], list[str]]:
