@@ -22,6 +22,7 @@ from crdtsync.history.told import history
 from crdtsync.host import Host
 from crdtsync.ids import CommitId, RecordId
 from crdtsync.opened import Opened
+from crdtsync.query import Questions
 from crdtsync.sealing.signing import Verifier
 
 __all__ = ["History", "Moment"]
@@ -30,8 +31,9 @@ __all__ = ["History", "Moment"]
 class History:
     """The past of an open site's records. `site.history` is one: `await site.history(id)`."""
 
-    def __init__(self, site: Opened, derived: Callable[[], Awaitable[bool]]) -> None:
+    def __init__(self, site: Opened, questions: Questions, derived: Callable[[], Awaitable[bool]]) -> None:
         self._site = site
+        self._questions = questions
         self._loading = Loading(site, derived)
 
     async def __call__(
@@ -90,7 +92,7 @@ class History:
         driver = self._site.driver
         membership = driver.replica.membership
         await self._loading.ready()
-        places = await driver.thread.run(lambda host: host.store.records_of(patient))
+        places = await self._questions.records_of(patient)
         if not places:
             raise NotFound(f"no record here belongs to {patient}; name the id of a patient")
         told = {place: await self._loading.told(*place) for place in places}
