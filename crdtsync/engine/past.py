@@ -380,12 +380,15 @@ class Past:
         return self._lasts[place]
 
     def _unreadable(self, error: RottenCommit, arrival: int) -> Told:
-        """A rotten commit stands where it stands at the earliest: right behind the one before it in its log."""
-        log, stamp = LogId(error.log), 0
+        """A rotten commit stands where it stands at the earliest: right behind the one before it in its log, and it
+        came, at the earliest, with the one that arrived before it."""
+        log, stamp, arrived_ms = LogId(error.log), 0, 0
+        with suppress(RottenCommit):
+            arrived_ms = self._deriver.at(arrival - 1).arrived_ms if arrival > 1 else 0
         with suppress(RottenCommit):
             before = self._store.commit(log, error.sequence - 1) if error.sequence > 1 else None
             stamp = 0 if before is None else before.commit.header.stamp
         why = "its bytes on this disk are not what was written; they are fetched again from another site"
         commit = CommitId(log, error.sequence)
-        return Told(commit, (stamp, log, error.sequence), (), None, stamp, arrival, 0, ROTTEN, why)
+        return Told(commit, (stamp, log, error.sequence), (), None, stamp, arrival, arrived_ms, ROTTEN, why)
 

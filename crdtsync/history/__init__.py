@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 from crdtsync import limits
@@ -85,6 +86,11 @@ class History:
 
         with anyio.CancelScope(shield=True):
             told = await anyio.to_thread.run_sync(written)
+        try:
+            await anyio.lowlevel.checkpoint_if_cancelled()
+        except anyio.get_cancelled_exc_class():
+            place.unlink()
+            raise
         return {name: value for name, value in told.items() if name != "section"}
 
     async def _case(self, patient: str, author: str, reason: str) -> Case:

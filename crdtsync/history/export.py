@@ -24,6 +24,7 @@ from crdtsync.replication.commit import Part, decode_part
 from crdtsync.replication.member_codec import decode_record
 from crdtsync.sealing.envelope import part_context
 from crdtsync.sealing.suite1 import open_content
+from crdtsync.storage.database import sync_folder
 
 Place = tuple[str, RecordId]
 Named = tuple[str, bytes]
@@ -67,6 +68,7 @@ def write(path: Path, case: Case, key: bytes, sign: Callable[[bytes], bytes]) ->
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        sync_folder(path.absolute().parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -17,7 +17,7 @@ from crdtsync.history.file import is_history
 from crdtsync.ids import commit_text, record_id_from, replica_of
 from crdtsync.practice import ChartEntry, Patient
 from tests.history.exports import Sections, a_patient, checked, exported, sealed_anew, sections_of, spans
-from tests.sites import add, agree, change, create, mesh, practice
+from tests.sites import add, agree, cancelled_at, change, create, mesh, practice
 
 pytestmark = pytest.mark.anyio
 
@@ -56,6 +56,18 @@ async def test_it_is_not_written_over_another_file_nor_half(tmp_path: Path, monk
         with pytest.raises(NotFound):
             await jena.history.export(record_id_from("nobody"), tmp_path / "nobody")
         assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"there"}
+
+
+async def test_cancelling_leaves_no_file(tmp_path: Path) -> None:
+    async with create(tmp_path / "jena") as jena:
+        patient = await a_patient(jena)
+        for suspension in range(1, 60):
+            if await cancelled_at(suspension, jena.history.export(patient.id, tmp_path / "file")):
+                break
+            assert not (tmp_path / "file").exists() and not (tmp_path / "file.part").exists()
+        else:
+            raise AssertionError("it never came to its end")
+        assert checked((tmp_path / "file").read_bytes()).intact and suspension > 5
 
 
 async def test_what_was_written_apart_at_two_sites_is_in_it_wherever_it_is_made(tmp_path: Path) -> None:
