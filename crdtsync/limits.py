@@ -290,3 +290,5 @@ salts_cached_max: Final = 20_000
 """Subject salts kept in memory (about 150 bytes each)."""
 data_keys_cached_max: Final = 20_000
 """Opened data keys kept in memory (about 150 bytes each)."""
+commits_opened_max: Final = 16
+"""Commits kept in hand, with what their parts say, while the pasts of several records are read."""

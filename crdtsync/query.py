@@ -95,6 +95,10 @@ class Questions:
 
         return await self._ask(ask)
 
+    async def records_of(self, subject: str) -> list[tuple[str, RecordId]]:
+        """Kind and id of all records of a subject, in this order."""
+        return await self._ask(lambda: self._reader.records_of(subject))
+
     async def counted(self) -> Counted:
         """What the view holds, as readers see it: also when the disk has failed the one writer."""
 

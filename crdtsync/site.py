@@ -243,7 +243,7 @@ class Site(Opened):
     @property
     def history(self) -> History:
         """What became of records: `await site.history(id)`, and `site.history.export(patient, path)`."""
-        return History(self, self._derived)
+        return History(self, self._questions, self._derived)
 
     def at(self, time: datetime | str) -> Moment:
         """Records as they were at a time (with a zone): `await site.at(time).get(Patient, id)`, `.record(id)`, `.find`.

@@ -3,7 +3,8 @@
     exit 0   intact and complete: every byte is as it was sealed, every commit signed, every content proved
     exit 1   changed or damaged: each section that is not what it should be is named
     exit 2   wrong usage, or a file that cannot be read or is no such file
-    exit 3   intact, but the file itself says that commits are missing in it
+    exit 3   intact, but the file itself says that commits are missing in it, or this program shows the fields of a kind
+             otherwise than the one that exported it, so that their readable form is not proved
 
 docs/HISTORY.md tells what is proved, and what the file holds.
 """
@@ -50,7 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m crdtsync.verify",
         description="Check the history of a patient that a site exported: no site, no folder and no key is needed.",
-        epilog="Exit 0: intact and complete. 1: changed. 2: wrong usage, or no such file. 3: intact, but incomplete.",
+        epilog="Exit 0: intact and complete. 1: changed. 2: wrong usage, or no such file. 3: intact, but incomplete or "
+        "not all of it proved.",
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="what `crdtsync history … --export FILE` made")
     parser.add_argument("--practice", metavar="ID", help="the id that the practice must have, as the practice tells it")
@@ -80,6 +82,7 @@ def told(file: Path, verdict: Verdict) -> dict[str, Any]:
         "records": verdict.records,
         "missing": verdict.missing,
         "not_recomputed": verdict.not_recomputed,
+        "unlinked": verdict.unlinked,
         "problems": [{"section": each.section, "problem": each.problem} for each in verdict.problems],
     }
 
@@ -94,14 +97,18 @@ def sentences(verdict: Verdict) -> list[str]:
         f"Exported at {head['exported_at']} by the site {head['exported_by']['site']} of {head['practice']} "
         f"(practice {head['practice_id']}: compare this id with what the practice tells you).",
         "Every byte is as it was sealed; every commit bears its author's signature; every content is what its author "
-        "wrote; every history follows from these.",
+        "wrote" + ("; every history follows from these." if verdict.complete else "."),
     ]
     if verdict.not_recomputed:
         found.append(
-            f"This program shows {len(verdict.not_recomputed)} of the records otherwise than the one that exported "
-            "them: the readable form of their fields is vouched for by the seal alone."
+            f"Not proved: this program shows {len(verdict.not_recomputed)} of the records otherwise than the one that "
+            "exported them. The readable form of their fields is vouched for by the seal alone:"
         )
-    if not verdict.complete:
+        found += [f"  {name}" for name in verdict.not_recomputed[:_SHOWN_MAX]]
+    if verdict.unlinked:
+        found.append("Only the seal says that these records are the patient's:")
+        found += [f"  {name}" for name in verdict.unlinked[:_SHOWN_MAX]]
+    if verdict.missing:
         found.append(f"Incomplete: {len(verdict.missing)} commits could not be shown when the file was made:")
         found += [f"  {each['commit']}: {each['why']}" for each in verdict.missing[:_SHOWN_MAX]]
     return found

@@ -102,6 +102,7 @@ def _export(
     show.say(f"{told['file']}: {counts[0]} on {counts[1]}, signed by {told['exported_by']['site']}.")
     if told["missing"]:
         show.say(f"It is not complete: {show.counted(len(told['missing']), 'commit')} cannot be read here now.")
+    show.say(f"The practice's id, to be compared by whoever checks it: {told['practice_id']}")
     show.say(f"Check it anywhere: python -m crdtsync.verify {file}")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 from crdtsync import limits
@@ -22,6 +23,7 @@ from crdtsync.history.told import history
 from crdtsync.host import Host
 from crdtsync.ids import CommitId, RecordId
 from crdtsync.opened import Opened
+from crdtsync.query import Questions
 from crdtsync.sealing.signing import Verifier
 
 __all__ = ["History", "Moment"]
@@ -30,8 +32,9 @@ __all__ = ["History", "Moment"]
 class History:
     """The past of an open site's records. `site.history` is one: `await site.history(id)`."""
 
-    def __init__(self, site: Opened, derived: Callable[[], Awaitable[bool]]) -> None:
+    def __init__(self, site: Opened, questions: Questions, derived: Callable[[], Awaitable[bool]]) -> None:
         self._site = site
+        self._questions = questions
         self._loading = Loading(site, derived)
 
     async def __call__(
@@ -83,6 +86,11 @@ class History:
 
         with anyio.CancelScope(shield=True):
             told = await anyio.to_thread.run_sync(written)
+        try:
+            await anyio.lowlevel.checkpoint_if_cancelled()
+        except anyio.get_cancelled_exc_class():
+            place.unlink()
+            raise
         return {name: value for name, value in told.items() if name != "section"}
 
     async def _case(self, patient: str, author: str, reason: str) -> Case:
@@ -90,7 +98,7 @@ class History:
         driver = self._site.driver
         membership = driver.replica.membership
         await self._loading.ready()
-        places = await driver.thread.run(lambda host: host.store.records_of(patient))
+        places = await self._questions.records_of(patient)
         if not places:
             raise NotFound(f"no record here belongs to {patient}; name the id of a patient")
         told = {place: await self._loading.told(*place) for place in places}

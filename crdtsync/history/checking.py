@@ -14,7 +14,6 @@ to be missing is listed.
 
 from __future__ import annotations
 
-import json
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -23,9 +22,10 @@ from typing import Any, Final
 import crdtsync.practice  # noqa: F401  # declares the kinds whose fields are told
 from crdtsync.clock import wall_ms
 from crdtsync.documents import shape
+from crdtsync.documents.slots import canonical
 from crdtsync.engine.past import APPLIED, UNKNOWN, Told
 from crdtsync.errors import CrdtSyncError
-from crdtsync.history.export import account_in, content_json, record_json
+from crdtsync.history.export import account_in, content_json, is_linked, record_json
 from crdtsync.history.file import FORMAT, SEAL, Opened, Problem, Verify, take_apart
 from crdtsync.history.told import time_text
 from crdtsync.ids import (
@@ -50,13 +50,15 @@ _WRONG: Final = (CrdtSyncError, KeyError, ValueError, TypeError, IndexError, Att
 
 @dataclass
 class Verdict:
-    """What checking found. `complete` is False when the file itself says that something is missing."""
+    """What checking found. `not_recomputed` names records whose readable fields only the seal vouches for,
+    `unlinked` such that do not say themselves that they are the patient's."""
 
     head: dict[str, Any] = field(default_factory=dict)
     commits: int = 0
     records: int = 0
     missing: list[dict[str, str]] = field(default_factory=list)
     not_recomputed: list[str] = field(default_factory=list)
+    unlinked: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
     @property
@@ -66,8 +68,8 @@ class Verdict:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is missing that the exporting site knew of."""
-        return not self.missing
+        """Whether nothing is missing that the exporting site knew of, and all that is shown is proved."""
+        return not self.missing and not self.not_recomputed
 
 
 def check(data: bytes, verify: Verify, *, practice: str | None = None) -> Verdict:
@@ -129,6 +131,8 @@ class _Checking:
 
     def _head(self, name: str, section: dict[str, Any]) -> None:
         self._require(name == "head" and section["format"] == FORMAT, "another format than this program knows")
+        words = [section[key] for key in ("practice", "practice_id", "patient", "exported_at", "author", "reason")]
+        self._require(all(type(word) is str for word in words), "it is not understood")
 
     def _member(self, name: str, section: dict[str, Any]) -> None:
         data = b64decode(section["record"], validate=True)
@@ -149,6 +153,7 @@ class _Checking:
         self._require(section["at"] == time_text(wall_ms(header.stamp)), "it bears another time than the file says")
         self._require(section["arrived_at"] == time_text(section["arrived_ms"]), "two times of arrival")
         signature = bytes.fromhex(section["signature"])
+        self._require(type(section["chain"]) is list, "it is not understood")
         if signature or section["chain"]:
             chain = [b64decode(each, validate=True) for each in section["chain"]]
             self._signed(header, data, chain, author.sig, signature)
@@ -181,7 +186,7 @@ class _Checking:
             return
         context = part_context(header.practice, header.log, header.sequence, index, ref.epoch, ref.key)
         part = decode_part(open_content(bytes.fromhex(section["key"]), context, data))
-        self._require(content_json(part) == section["content"], "it shows another content than its author sealed")
+        self._require(_same(content_json(part), section["content"]), "it shows another content than its author sealed")
         self._parts.setdefault(commit, []).append(part)
 
     def _missing(self, name: str, section: dict[str, Any]) -> None:
@@ -195,13 +200,17 @@ class _Checking:
         self._require(name == f"record {kind} {record}", "it is another record than it says")
         self.verdict.records += 1
         told = list(self._told((kind, record), section["history"]))
-        found = json.loads(json.dumps(record_json(kind, record, told, self._name_of)))
+        found = record_json(kind, record, told, self._name_of)
+        linked = found
         if section["shape"] != shape(kind):
-            # Another program shows other fields: what it showed is vouched for by the seal alone, all else is proved.
-            self.verdict.not_recomputed.append(name)
-            found = _without_fields(found)
-            section = _without_fields(section)
-        self._require(found == section, "what it shows does not follow from the commits")
+            found["shape"] = section["shape"]
+            if not _same(found, section):
+                # Another program shows other fields: that is vouched for by the seal alone, all else is proved.
+                self.verdict.not_recomputed.append(name)
+                found, section = _without_fields(found), _without_fields(section)
+        self._require(_same(found, section), "what it shows does not follow from the commits")
+        if not is_linked(linked, self.verdict.head["patient"]):
+            self.verdict.unlinked.append(name)
 
     def _told(self, place: tuple[str, RecordId], history: list[dict[str, Any]]) -> Iterator[Told]:
         """What the commits in this file tell of a record; of others, what the file says of them."""
@@ -251,9 +260,11 @@ class _Checking:
             self._problem(SEAL, "it was sealed by another site than the head names")
         counted = {"commits": len(self._headers), "records": self.verdict.records}
         for name, number in counted.items():
-            if head[name] != number:
+            if not _same(head[name], number):
                 self._problem("head", f"it counts {head[name]} {name}, and the file has {number}")
-        if sorted(head["missing"]) != sorted(each["commit"] for each in self.verdict.missing):
+        if head["unlinked"] != self.verdict.unlinked:
+            self._problem("head", "it names other records than those that do not say that they are this patient's")
+        if head["missing"] != [each["commit"] for each in self.verdict.missing]:
             self._problem("head", "it names other missing commits than the file does")
         self._nothing_left_out()
 
@@ -273,6 +284,11 @@ class _Checking:
                     if at[:2] in places and at not in told:
                         name = f"record {change.kind} {change.record}"
                         self._problem(name, f"its history leaves out commit {at[2]}")
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values are one in JSON, where true is not 1."""
+    return canonical(one) == canonical(other)
 
 
 def _without_fields(record: dict[str, Any]) -> dict[str, Any]:

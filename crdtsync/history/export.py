@@ -24,6 +24,7 @@ from crdtsync.replication.commit import Part, decode_part
 from crdtsync.replication.member_codec import decode_record
 from crdtsync.sealing.envelope import part_context
 from crdtsync.sealing.suite1 import open_content
+from crdtsync.storage.database import sync_folder
 
 Place = tuple[str, RecordId]
 Named = tuple[str, bytes]
@@ -67,6 +68,7 @@ def write(path: Path, case: Case, key: bytes, sign: Callable[[bytes], bytes]) ->
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        sync_folder(path.absolute().parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -89,6 +91,7 @@ def compose(case: Case) -> tuple[dict[str, Any], Iterator[Named]]:
         "reason": case.reason,
         "commits": len(case.exhibits),
         "records": len(records),
+        "unlinked": [name_of_record(each) for each in records if not is_linked(each, case.patient)],
         "missing": [commit_text(commit) for commit, _ in missing],
     }
 
@@ -102,8 +105,8 @@ def compose(case: Case) -> tuple[dict[str, Any], Iterator[Named]]:
         for commit, (stamp, why) in missing:
             name = commit_text(commit)
             yield f"missing {name}", line({"section": "missing", "commit": name, "stamp": stamp, "why": why})
-        for place, record in zip(sorted(case.told), records, strict=True):
-            yield f"record {place[0]} {place[1]}", line(record)
+        for record in records:
+            yield name_of_record(record), line(record)
 
     return head, sections()
 
@@ -230,6 +233,17 @@ def record_json(
         "conflicts": several,
         "history": [entry(kind, record, step, name_of) for step in steps],
     }
+
+
+def name_of_record(record: Mapping[str, Any]) -> str:
+    """The name of a record's section."""
+    return f"record {record['kind']} {record['record']}"
+
+
+def is_linked(record: Mapping[str, Any], patient: str) -> bool:
+    """Whether a record's section itself says whose it is: it is the patient, or links to it."""
+    linked = [record["fields"].get("patient"), *record["conflicts"].get("patient", ())]
+    return record["record"] == patient or patient in linked
 
 
 def _base64(data: bytes) -> str:

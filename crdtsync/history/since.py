@@ -6,8 +6,10 @@ another site held. Before that moment its arrivals say nothing, and the past is 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
+from crdtsync.errors import StorageFailure
 from crdtsync.host import Host
 from crdtsync.opened import Opened
 from crdtsync.replication.member_codec import decode_record
@@ -35,8 +37,14 @@ def since_ms(host: Host, membership: Membership) -> int | None:
 async def note_since(site: Opened) -> None:
     """Wait until this site, which is serving, has all that the first site it hears of held then, and note the time.
 
-    Returns at once where that is noted. Cancelling it is harmless: it is tried again with the next serving.
+    Returns at once where that is noted, or where the disk refuses. Cancelling it is harmless: it is tried again with
+    the next serving.
     """
+    with suppress(StorageFailure):  # the driver has told what the disk says
+        await _note(site)
+
+
+async def _note(site: Opened) -> None:
     driver = site.driver
     replica = driver.replica
     if await driver.thread.run(lambda host: since_ms(host, replica.membership)) is not None:

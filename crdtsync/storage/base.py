@@ -191,9 +191,6 @@ class Store(Protocol):
     def touches(self, kind: str, record: RecordId) -> list[int]:
         """Arrivals of all commits with a change of this record, in order, as far as their parts could be read."""
 
-    def records_of(self, subject: str) -> list[tuple[str, RecordId]]:
-        """Kind and id of all records of a subject, in this order. Looks at every record: for rare questions."""
-
     def begin_view(self) -> None:
         """Begin a transaction of the view. What is written is seen by this store's own reads at once."""
 

@@ -115,11 +115,6 @@ class MemoryView(ABC):
         self._guard()
         return list(self._touches.get((kind, record), ()))
 
-    def records_of(self, subject: str) -> list[tuple[str, RecordId]]:
-        """Kind and id of all records of a subject, in this order."""
-        self._guard()
-        return sorted(key for key, entry in self._entries.items() if entry.document.subject == subject)
-
     def waiting(self) -> dict[DataKeyId, list[int]]:
         """Keys that parts wait for."""
         self._guard()

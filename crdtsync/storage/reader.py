@@ -152,6 +152,11 @@ class Reader:
         )
         return [tuple(row) for row in self._ask(lambda db: rows(db, sql, (arrival, kind, record, limit)))]
 
+    def records_of(self, subject: str) -> list[tuple[str, RecordId]]:
+        """Kind and id of all records of a subject, in this order. Looks at every record: for rare questions."""
+        sql = "SELECT kind, record FROM _document WHERE subject = ? ORDER BY kind, record"
+        return [(row[0], row[1]) for row in self._ask(lambda db: rows(db, sql, (subject,)))]
+
     def conflicts(self) -> list[StoredConflict]:
         """All open conflicts, oldest first."""
         return [StoredConflict(*row) for row in self._ask(lambda db: rows(db, CONFLICTS))]

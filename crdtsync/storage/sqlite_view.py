@@ -180,12 +180,6 @@ class SqliteView(SqliteLog):
         return [row[0] for row in rows(self._view, TOUCHES, (kind, record))]
 
     @guarded(VIEW_FILE)
-    def records_of(self, subject: str) -> list[tuple[str, RecordId]]:
-        """Kind and id of all records of a subject, in this order."""
-        sql = "SELECT kind, record FROM _document WHERE subject = ? ORDER BY kind, record"
-        return [(row[0], row[1]) for row in rows(self._view, sql, (subject,))]
-
-    @guarded(VIEW_FILE)
     def waiting(self) -> dict[DataKeyId, list[int]]:
         """Keys that parts wait for."""
         found: dict[DataKeyId, list[int]] = {}

@@ -210,6 +210,7 @@ def test_a_rotten_commit_is_named_and_what_follows_it_is_not_guessed() -> None:
     assert steps[1].account is None and steps[2].before is None and steps[2].after is None
     assert steps[2].account is not None and steps[2].account.author == "dr.weber"
     assert first.id == steps[0].commit
+    assert whole[0].told.arrived_ms <= steps[1].told.arrived_ms <= whole[1].told.arrived_ms
     assert len(jena.engine.upkeep.rotten) == 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,13 @@ from typing import Any
 import pytest
 
 from crdtsync import limits, members
-from crdtsync.documents import Link, Record, kinds, once, register
+from crdtsync.documents import Entries, Link, Record, entries, kinds, once, register
 from crdtsync.errors import NotFound, RefusedError
 from crdtsync.history.file import is_history
-from crdtsync.ids import commit_text, record_id_from
+from crdtsync.ids import commit_text, record_id_from, replica_of
 from crdtsync.practice import ChartEntry, Patient
 from tests.history.exports import Sections, a_patient, checked, exported, sealed_anew, sections_of, spans
-from tests.sites import add, agree, change, create, mesh, practice
+from tests.sites import add, agree, cancelled_at, change, create, mesh, practice
 
 pytestmark = pytest.mark.anyio
 
@@ -55,6 +56,18 @@ async def test_it_is_not_written_over_another_file_nor_half(tmp_path: Path, monk
         with pytest.raises(NotFound):
             await jena.history.export(record_id_from("nobody"), tmp_path / "nobody")
         assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"there"}
+
+
+async def test_cancelling_leaves_no_file(tmp_path: Path) -> None:
+    async with create(tmp_path / "jena") as jena:
+        patient = await a_patient(jena)
+        for suspension in range(1, 60):
+            if await cancelled_at(suspension, jena.history.export(patient.id, tmp_path / "file")):
+                break
+            assert not (tmp_path / "file").exists() and not (tmp_path / "file.part").exists()
+        else:
+            raise AssertionError("it never came to its end")
+        assert checked((tmp_path / "file").read_bytes()).intact and suspension > 5
 
 
 async def test_what_was_written_apart_at_two_sites_is_in_it_wherever_it_is_made(tmp_path: Path) -> None:
@@ -207,6 +220,10 @@ def _another_practice(sections: Sections) -> None:
     sections["head"]["practice"] = "Another"
 
 
+def _another_patient(sections: Sections) -> None:
+    sections["head"]["patient"] = "a" * 26
+
+
 def _another_exporter(sections: Sections) -> None:
     sections["head"]["exported_by"]["site"] = "Gera"
 
@@ -249,6 +266,7 @@ LIES: list[tuple[Lie, str]] = [
     (_no_key, "part"),
     (_foreign_key, "part"),
     (_another_practice, "head"),
+    (_another_patient, "head"),
     (_another_exporter, "seal"),
     (_another_number, "head"),
     (_no_members, "commit"),
@@ -338,10 +356,11 @@ async def test_a_kind_that_the_checker_does_not_know_is_proved_but_for_its_field
     class Robot(Record, kind="robot"):
         patient: Link | None = once()
         arms: int | None = register()
+        tools: Entries[str] = entries(by_value=True)
 
     async with create(tmp_path / "jena") as jena:
         patient = Patient(family_name="Müller")
-        robot = Robot(patient=None, arms=2)
+        robot = Robot(patient=None, arms=2, tools=["saw"])
         await add(jena, patient)
         robot.patient = patient.id
         await add(jena, robot)
@@ -349,7 +368,7 @@ async def test_a_kind_that_the_checker_does_not_know_is_proved_but_for_its_field
         assert checked(data).not_recomputed == []
         del kinds()["robot"]
         verdict = checked(data)
-        assert verdict.intact and verdict.not_recomputed == [f"record robot {robot.id}"]
+        assert verdict.intact and verdict.not_recomputed == [f"record robot {robot.id}"] and not verdict.complete
 
         def another_author(sections: Sections) -> None:
             sections[f"record robot {robot.id}"]["history"][0]["author"] = "dr.other"
@@ -360,3 +379,71 @@ async def test_a_kind_that_the_checker_does_not_know_is_proved_but_for_its_field
         for lie in (another_author, another_document):
             problems = checked(await sealed_anew(jena, data, lie)).problems
             assert [each.section for each in problems] == [f"record robot {robot.id}"]
+
+
+def nodes(value: Any) -> list[tuple[Any, Any]]:
+    """Every place in a JSON value: what holds it, and under which key or number."""
+    found: list[tuple[Any, Any]] = []
+    waiting = [value]
+    while waiting:
+        node = waiting.pop()
+        for key in list(node) if isinstance(node, dict) else range(len(node)):
+            found.append((node, key))
+            if isinstance(node[key], dict | list):
+                waiting.append(node[key])
+    return found
+
+
+OTHER: tuple[Any, ...] = (None, True, -1, 2**70, 1.5, "", "x", "00" * 32, "AAAA", [], {}, [[]], {"a": 1}, "\ud800")
+
+
+async def test_whatever_a_member_seals_gives_a_verdict(tmp_path: Path) -> None:
+    """Values replaced, dropped, doubled, at random: a verdict each time, and never that all is well (L6)."""
+    rng = random.Random(6)
+    async with create(tmp_path / "jena") as jena:
+        patient = await a_patient(jena)
+        data = await exported(jena, patient, tmp_path / "file")
+        unread = {"why", "author", "reason", "exported_at"}  # of the head: the exporter's own words
+
+        for _ in range(300):
+
+            def lie(sections: Sections) -> None:
+                while True:
+                    node, key = rng.choice(nodes(sections))
+                    if (node is sections["head"] and key in unread) or key == "shape":
+                        continue
+                    before, act = node[key], rng.random()
+                    if act < 0.7 or isinstance(node, dict):
+                        node[key] = rng.choice(OTHER)
+                    elif act < 0.85:
+                        del node[key]
+                    else:
+                        node.append(before)
+                    if isinstance(key, int) and act >= 0.7:
+                        return
+                    if node[key] != before or type(node[key]) is not type(before):
+                        return
+
+            verdict = checked(await sealed_anew(jena, data, lie))
+            assert not (verdict.intact and verdict.complete)
+
+
+async def test_what_a_removed_member_wrote_is_told_and_proved(tmp_path: Path) -> None:
+    async with practice(tmp_path, "Jena", "Gera") as (jena, gera):
+        patient = await a_patient(jena)
+        async with mesh(jena, gera):
+            await agree(jena, gera)
+        await change(gera, patient, title="Prof.")
+        async with mesh(jena, gera):
+            await agree(jena, gera)
+        state = jena.driver.replica.membership.state()
+        gone = state.members[gera.identity.public.replica]
+        heads = {log: head for log, head in jena.driver.replica.stored.items() if replica_of(log) == gone.replica}
+        await jena.sign(lambda host, place: members.removing(host, place, state, gone, "left", heads))
+        assert jena.driver.replica.membership.state().active(gone.replica) is None
+        last = (await jena.history(patient.id))[-1]
+        assert (last["site"], last["author"], last["state"]) == ("Gera", "somebody at Gera", "applied")
+        deeds = await jena.driver.thread.run(lambda host: host.engine.commits_by(site=gone.replica))
+        assert [commit_text(deed.commit) for deed in deeds.found] == [last["commit"]]
+        verdict = checked(await exported(jena, patient, tmp_path / "file"))
+        assert verdict.intact and verdict.complete, verdict.problems

@@ -17,6 +17,7 @@ from crdtsync.history.moment import content_at, milliseconds
 from crdtsync.history.since import META_SINCE, note_since
 from crdtsync.ids import record_id_from
 from crdtsync.practice import Patient, Task
+from crdtsync.storage.memory import MemoryStore
 from tests.engine.sites import SiteRig, patient_of, record_of
 from tests.sites import PASSPHRASE, add, agree, change, create, join, mesh, opened
 
@@ -208,3 +209,23 @@ async def test_a_new_site_reads_the_time_before_it_by_when_things_were_written(t
             assert (await gera.at(later(await arrived(gera))).get(Patient, patient.id)).family_name == "Widowed"
     async with Site.open(tmp_path / "gera", passphrase=PASSPHRASE) as gera:
         assert await gera.at(later(since)).rule() == "arrival", "it is kept"
+
+
+def test_what_is_rotten_is_said_of_the_times_behind_it_alone() -> None:
+    store = MemoryStore()
+    jena = SiteRig("jena", store)
+    times = []
+    for title in ("a", "b", "c"):
+        patient = patient_of(1) if not times else jena.patient(1)
+        patient.title = title
+        jena.write(patient)
+        times.append(jena.now_ms)
+    store.rot(2)
+    place = "patient", record_of(1)
+    told = jena.engine.told(*place, jena.engine.arrivals_of(*place))
+    content, why = content_at(place[1], told, times[0] - 1, "arrival")
+    assert (content, why) == (None, "")
+    for ms in times:
+        content, why = content_at(place[1], told, ms, "arrival")
+        assert content is not None and "fetched again" in why, "it may have come with the one before it"
+    assert content_at(place[1], told[:1], times[0], "arrival")[1] == ""

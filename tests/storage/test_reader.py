@@ -129,6 +129,12 @@ def test_answers_have_limits(store: SqliteStore, reader: Reader) -> None:
 # -- search and find ---------------------------------------------------------------------------------------------------
 
 
+def test_all_records_of_a_subject(store: SqliteStore, reader: Reader) -> None:
+    write_records(store, [sample_change(number) for number in (4, 1, 2)])
+    assert reader.records_of("subject 1") == sorted([(KIND, sample_record(1)), (KIND, sample_record(4))])
+    assert reader.records_of("subject 7") == []
+
+
 def test_search_by_beginnings_of_words(store: SqliteStore, reader: Reader) -> None:
     write_records(
         store,
