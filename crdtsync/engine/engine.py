@@ -58,7 +58,7 @@ from crdtsync.replication.stored import KeyObject, LogHead, StoredCommit
 from crdtsync.replication.writer import LogWriter
 from crdtsync.sealing.base import Sealer
 from crdtsync.sealing.keyring import Keyring
-from crdtsync.storage.base import Store
+from crdtsync.storage.base import Notes, Store
 
 
 def _nameless(replica: ReplicaId) -> str | None:
@@ -382,13 +382,17 @@ class Engine:
         except BaseException:
             deriving.recover()
             raise
+        done = [request for request, outcome in zip(requests, outcomes, strict=True) if outcome.error is None]
+        notes = {name: value for request in done for name, value in request.notes.items()}
         if scribe.commits:
-            deriving.written(self._as_stored(scribe), lambda: self._store_written(scribe))
+            deriving.written(self._as_stored(scribe), lambda: self._store_written(scribe, notes))
             self._own.wrote(draft)
             self._parts.remember(scribe.keys)
             self._parts.adopt(scribe.keys)
         else:
             deriving.shelf.settle(keep=True)
+            if notes:
+                self._store.set_meta(notes)
         return outcomes
 
     def _writable(self, grant: WriteGrant) -> LogWriter:
@@ -416,10 +420,10 @@ class Engine:
         after = self._log_head.arrival
         return [StoredCommit(after + n, self._now_ms, commit, True) for n, commit in enumerate(scribe.commits, 1)]
 
-    def _store_written(self, scribe: Scribe) -> LogHead:
+    def _store_written(self, scribe: Scribe, notes: Notes) -> LogHead:
         if scribe.keys:
             self._store.put_keys(scribe.keys)
-        self._log_head = self._store.append([(commit, True) for commit in scribe.commits], self._now_ms)
+        self._log_head = self._store.append([(commit, True) for commit in scribe.commits], self._now_ms, notes)
         return self._log_head
 
     # -- serving peers ------------------------------------------------------------------------------------------------

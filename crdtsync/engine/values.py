@@ -24,13 +24,19 @@ class RecordEdits:
 
 @dataclass(frozen=True, slots=True)
 class WriteRequest:
-    """One local transaction: who, why, where and what for, and the edits; all of it becomes one commit or none (L2)."""
+    """One local transaction: who, why, where and what for, and the edits; all of it becomes one commit or none (L2).
+
+    `notes` are small values of this replica (None removes) that are written exactly when the commit is. `mass` tells
+    that changes to many records are meant, so that the brake lets them pass.
+    """
 
     author: str
     reason: str
     workstation: str
     purpose: str
     records: Sequence[RecordEdits]
+    notes: Mapping[str, bytes | None] = field(default_factory=dict)
+    mass: bool = False
 
 
 @dataclass(frozen=True, slots=True)
