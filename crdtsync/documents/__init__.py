@@ -3,7 +3,7 @@
 from crdtsync.documents.conflict import FieldConflict
 from crdtsync.documents.delta import Reach, check_delta
 from crdtsync.documents.document import BLANK, Content, Document
-from crdtsync.documents.edits import Edit, EditEntry, EditText, SetField
+from crdtsync.documents.edits import Edit, EditEntry, EditText, Restore, SetField
 from crdtsync.documents.entries import Entries
 from crdtsync.documents.merge import entries, flag_off_wins, flag_on_wins, latest, once, register, status, text
 from crdtsync.documents.projection import Projection, column_value, project, table_of
@@ -26,6 +26,7 @@ __all__ = [
     "Projection",
     "Reach",
     "Record",
+    "Restore",
     "SetField",
     "Text",
     "UnknownRecord",

@@ -20,7 +20,7 @@ from pycrdt import _pycrdt as crdt
 
 from crdtsync import limits
 from crdtsync.documents.delta import Reach
-from crdtsync.documents.edits import Edit, EditEntry, EditText, SetField
+from crdtsync.documents.edits import Edit, EditEntry, EditText, Restore, SetField
 from crdtsync.documents.slots import canonical, parse_items, slot_key
 from crdtsync.documents.text import rebase
 from crdtsync.errors import BadValue, Poisoned
@@ -147,6 +147,8 @@ class Document:
                 for edit in edits:
                     if isinstance(edit, EditText):
                         _write_text(doc, transaction, edit, texts)
+                    elif isinstance(edit, Restore):
+                        self._put_back(transaction, edit, slots, tag, sequence)
                     else:
                         self._write_slot(transaction, edit, slots, tag, [sequence, stamp])
             finally:
@@ -179,6 +181,21 @@ class Document:
                 del slots[slot]
         self._map.insert(transaction, own, raw)
         slots[own] = raw
+
+    def _put_back(
+        self, transaction: crdt.Transaction, edit: Restore, slots: dict[str, str], tag: str, sequence: int
+    ) -> None:
+        assert self._map is not None
+        own = slot_key(edit.field, tag, edit.key)
+        back = [[sequence, item.stamp, item.value, item.seen, [item.tag, item.sequence]] for item in edit.items]
+        items = [*_unseen(slots.get(own), edit.seen.get(own)), *back]
+        for slot, seen in edit.seen.items():
+            if slots.get(slot) == seen and (slot != own or not items):
+                self._map.remove(transaction, slot)
+                del slots[slot]
+        if items and (back or own in edit.seen):
+            self._map.insert(transaction, own, canonical(items))
+            slots[own] = canonical(items)
 
     def _read(self, doc: crdt.Doc) -> Content:
         assert self._map is not None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from crdtsync.documents.slots import Item
 from crdtsync.documents.text import Hunk
 
 
@@ -44,4 +45,18 @@ class EditText:
     hunks: tuple[Hunk, ...]
 
 
-Edit = SetField | EditEntry | EditText
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Put writes back that stood in a field, or in one of its entries (`key`), side by side and as whose they were.
+
+    `seen` are the slots that they take the place of, as read; with no `items` those are only taken away, for what
+    stands beside them.
+    """
+
+    field: str
+    key: str | None
+    items: tuple[Item, ...]
+    seen: Mapping[str, str]
+
+
+Edit = SetField | EditEntry | EditText | Restore
