@@ -1,8 +1,10 @@
 """The engine: one replica's log, view and keys at work, synchronous and in one thread."""
 
 from crdtsync.engine.accounts import Account
+from crdtsync.engine.deeds import Deed, Deeds
 from crdtsync.engine.engine import Engine
 from crdtsync.engine.holds import DueHold
+from crdtsync.engine.past import Step, Told
 from crdtsync.engine.values import (
     Counted,
     DeriveResult,
@@ -18,12 +20,16 @@ from crdtsync.engine.values import (
 __all__ = [
     "Account",
     "Counted",
+    "Deed",
+    "Deeds",
     "DeriveResult",
     "DueHold",
     "EngineStatus",
     "Engine",
     "RecordEdits",
     "RecordState",
+    "Step",
+    "Told",
     "VerifyResult",
     "WriteGrant",
     "WriteOutcome",

@@ -351,6 +351,7 @@ class Deriver:
         found.dirty = True
         found.arrival = self._at
         found.arrived_ms = stored.arrived_ms
+        found.touches.append(stored.arrival)
 
     # -- what is held -------------------------------------------------------------------------------------------------
 

@@ -18,11 +18,14 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 
 from crdtsync import limits
+from crdtsync.clock import COUNTER_BITS
 from crdtsync.engine.accounts import Account, Accounts
+from crdtsync.engine.deeds import Commits, Deeds
 from crdtsync.engine.deriving import Deriving
 from crdtsync.engine.holds import Knew
 from crdtsync.engine.own_log import OwnLog, begun
 from crdtsync.engine.parts import Parts
+from crdtsync.engine.past import Order, Past, Retelling, Step, Told
 from crdtsync.engine.sums import sums
 from crdtsync.engine.upkeep import Upkeep
 from crdtsync.engine.values import (
@@ -50,6 +53,7 @@ from crdtsync.ids import (
     PracticeId,
     RecordId,
     ReplicaId,
+    replica_of,
 )
 from crdtsync.replication.boots import Continues
 from crdtsync.replication.commit import Commit
@@ -517,7 +521,52 @@ class Engine:
 
     def accounts(self, commits: Sequence[CommitId]) -> dict[CommitId, Account]:
         """Who wrote these commits, when, where and why; those that are not here, or rotten, are left out."""
-        return Accounts(self._store, self._parts, lambda error: self.upkeep.note([error])).of(commits)
+        return Accounts(self._store, self._parts, self._note_rotten).of(commits)
+
+    def past(self, kind: str, record: RecordId) -> list[Step]:
+        """All changes of a record, oldest first, in the order of all sites; none when no commit here names it.
+
+        Those that are held, rotten or wait for a key are told as such. `arrivals_of` and `told` give the same in
+        pieces, for long pasts.
+        """
+        return list(Retelling(record, self.told(kind, record, self.arrivals_of(kind, record))).steps())
+
+    def arrivals_of(self, kind: str, record: RecordId) -> list[int]:
+        """Arrivals of the commits that name a record, after deriving what is pending (up to a hole in the log)."""
+        with suppress(RottenCommit):
+            self._derive_pending()
+        return self._past.arrivals(kind, record)
+
+    def told(self, kind: str, record: RecordId, arrivals: Sequence[int]) -> list[Told]:
+        """What these commits tell of a record: to be put in order, and gone through, by a `Retelling`."""
+        return self._past.told(kind, record, arrivals)
+
+    @property
+    def _past(self) -> Past:
+        return Past(self._store, self._parts, self._deriving.deriver, self._note_rotten)
+
+    def _note_rotten(self, error: RottenCommit) -> None:
+        self.upkeep.note([error])
+
+    def commits_by(
+        self,
+        *,
+        author: str | None = None,
+        site: ReplicaId | None = None,
+        since_ms: int = 0,
+        until_ms: int | None = None,
+        after: Order | None = None,
+        looked_max: int = limits.batch_commits_max,
+    ) -> Deeds:
+        """What an author, or a site in all its boots, or both did from `since_ms` to before `until_ms`, by hybrid time.
+
+        At most `looked_max` commits are looked at in one call: `next` of the answer is to be given as `after` then.
+        """
+        logs = [log for log in self._own.frontier if site is None or replica_of(log) == site]
+        accounts = Accounts(self._store, self._parts, self._note_rotten)
+        commits = Commits(self._store, accounts, self._deriving.deriver, self._note_rotten)
+        since = after or (since_ms << COUNTER_BITS, LogId(b""), 0)
+        return commits.between(self._own.frontier, logs, author, since, until_ms, looked_max)
 
     def digest(self) -> tuple[str, int]:
         """The view's digest in hexadecimal, and the number of its records, as far as it is derived (L5)."""

@@ -34,7 +34,8 @@ class OpenRecord:
     """One record's document in memory, and what the batch at hand did to it.
 
     `fingerprint` is the one that the view sums up (b"" while the view lacks the record), `deltas` what was applied
-    since the view's state, `dirty` whether the view must be written. `arrival`, `arrived_ms` are of the last change.
+    since the view's state, `dirty` whether the view must be written. `arrival`, `arrived_ms` are of the last change;
+    `touches` are the arrivals of all commits of the batch with a change of it, held ones too.
     """
 
     __slots__ = (
@@ -49,6 +50,7 @@ class OpenRecord:
         "kind",
         "record",
         "subject",
+        "touches",
     )
 
     def __init__(self, kind: str, record: RecordId, subject: str, document: Document) -> None:
@@ -63,6 +65,7 @@ class OpenRecord:
         self.cached = False
         self.arrival = 0
         self.arrived_ms = 0
+        self.touches: list[int] = []
 
     def prove(self, client: int) -> None:
         """Raise Poisoned unless the document can be read, kept and loaded again, and is then the same (L5)."""
@@ -130,6 +133,7 @@ class Shelf:
         for place, found in self.taken.items():
             if (keep or found.cached) and found.fingerprint:
                 found.deltas = []
+                found.touches = []
                 found.dirty = False
                 self._keep(place, found)
         self.taken = {}

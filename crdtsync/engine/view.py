@@ -167,4 +167,4 @@ def view_change(found: OpenRecord, detected: Mapping[str, int]) -> ViewChange:
         for conflict in projection.conflicts
     ]
     stored = StoredDocument(kind, record, found.subject, document.state(), found.fingerprint, damaged)
-    return ViewChange(stored, projection.row, projection.words, conflicts, found.arrival)
+    return ViewChange(stored, projection.row, projection.words, conflicts, found.arrival, found.touches)

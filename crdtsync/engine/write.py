@@ -125,9 +125,14 @@ class Scribe:
             self._draft.back_to(mark)
             self._undo(before)
             raise
+        first = self._arrival + len(self.commits) + len(commits) - len(fragments)
         self.commits.extend(commits)
         for place in before:
             self._shelf.taken[place].arrival = self._arrival + len(self.commits)
+        for arrival, fragment in enumerate(fragments, first + 1):
+            for changes in fragment.changes.values():
+                for change in changes:
+                    self._shelf.taken[change.kind, change.record].touches.append(arrival)
         return commits, [key for subject, key in self._introduced.items() if subject not in keys]
 
     def _edit(self, request: WriteRequest, before: dict[tuple[str, str], int]) -> list[Fragment]:

@@ -56,7 +56,8 @@ class ViewChange:
     """All that one record's new state changes in the view; one is written per record and derived batch.
 
     `row` holds the columns of the kind's table (None for a kind that no model declares), `words` the text to search.
-    `arrival` is the arrival of the last commit that changed the record.
+    `arrival` is the arrival of the last commit that changed the record, `touches` are those of all commits of the batch
+    that name it, also of such that are held: the index of its history.
     """
 
     document: StoredDocument
@@ -64,6 +65,7 @@ class ViewChange:
     words: str
     conflicts: Sequence[StoredConflict]
     arrival: int
+    touches: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,11 +196,17 @@ class Store(Protocol):
     def shows(self, change: ViewChange) -> bool:
         """Whether the view holds just this of a record: its row, words and conflicts, the times of these aside."""
 
+    def touches(self, kind: str, record: RecordId) -> list[int]:
+        """Arrivals of all commits with a change of this record, in order, as far as their parts could be read."""
+
+    def records_of(self, subject: str) -> list[tuple[str, RecordId]]:
+        """Kind and id of all records of a subject, in this order. Looks at every record: for rare questions."""
+
     def begin_view(self) -> None:
         """Begin a transaction of the view. What is written is seen by this store's own reads at once."""
 
     def write_view(self, changes: Sequence[ViewChange]) -> None:
-        """Replace the named records' documents, rows, words and conflicts."""
+        """Replace the named records' documents, rows, words and conflicts; add to what is known of their history."""
 
     def write_waiting(self, key: DataKeyId, arrivals: Sequence[int]) -> None:
         """Remember that parts of these commits wait for a key; an empty sequence forgets the key."""

@@ -30,6 +30,7 @@ class MemoryView(ABC):
         self._tables: dict[str, list[str]] = {}
         self._indexes: set[tuple[str, str]] = set()
         self._entries: dict[_Key, ViewChange] = {}
+        self._touches: dict[_Key, tuple[int, ...]] = {}
         self._in_conflict: dict[_Key, None] = {}
         self._counts: dict[str, int] = {}
         self._waiting: dict[DataKeyId, list[int]] = {}
@@ -109,6 +110,16 @@ class MemoryView(ABC):
         entry = self._entries.get((change.document.kind, change.document.record))
         return entry is not None and seen_alike(entry, change)
 
+    def touches(self, kind: str, record: RecordId) -> list[int]:
+        """Arrivals of all commits with a change of this record, in order."""
+        self._guard()
+        return list(self._touches.get((kind, record), ()))
+
+    def records_of(self, subject: str) -> list[tuple[str, RecordId]]:
+        """Kind and id of all records of a subject, in this order."""
+        self._guard()
+        return sorted(key for key, entry in self._entries.items() if entry.document.subject == subject)
+
     def waiting(self) -> dict[DataKeyId, list[int]]:
         """Keys that parts wait for."""
         self._guard()
@@ -144,7 +155,7 @@ class MemoryView(ABC):
         return self._begun
 
     def write_view(self, changes: Sequence[ViewChange]) -> None:
-        """Replace the named records' documents, rows, words and conflicts."""
+        """Replace the named records' documents, rows, words and conflicts; add to what is known of their history."""
         undo = self._open()
         for change in changes:
             kind = change.document.kind
@@ -159,6 +170,14 @@ class MemoryView(ABC):
                 change = replace(change, conflicts=keep_detected(change.conflicts, known))
             self._put(key, change)
             undo.append(partial(self._put, key, before))
+            if change.touches:
+                undo.append(partial(self._touch, key, self._touches.get(key, ())))
+                self._touch(key, tuple(sorted({*self._touches.get(key, ()), *change.touches})))
+
+    def _touch(self, key: _Key, arrivals: tuple[int, ...]) -> None:
+        self._touches.pop(key, None)
+        if arrivals:
+            self._touches[key] = arrivals
 
     def _put(self, key: _Key, entry: ViewChange | None) -> None:
         if entry is None:
@@ -217,12 +236,12 @@ class MemoryView(ABC):
         """Empty the view, to be derived again from the log."""
         self._guard()
         self.abort_view()
-        held = (self._entries, self._in_conflict, self._counts, self._waiting)
+        held = (self._entries, self._in_conflict, self._counts, self._waiting, self._touches)
 
         def restore() -> None:
-            self._entries, self._in_conflict, self._counts, self._waiting = held
+            self._entries, self._in_conflict, self._counts, self._waiting, self._touches = held
             self._sorted = None
 
-        self._entries, self._in_conflict, self._counts, self._waiting = {}, {}, {}, {}
+        self._entries, self._in_conflict, self._counts, self._waiting, self._touches = {}, {}, {}, {}, {}
         self._sorted = None
         self._end(EMPTY_VIEW, [restore])

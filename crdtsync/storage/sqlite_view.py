@@ -42,6 +42,10 @@ DOCUMENTS_OF: Final = (
     "CROSS JOIN _document AS d ON d.kind = kinds.kind AND d.record = ? ORDER BY d.kind"
 )
 CONFLICTS: Final = f"SELECT {CONFLICT} FROM _conflict ORDER BY detected_ms, id"
+TOUCHES: Final = (
+    "SELECT arrival FROM _touch WHERE document = (SELECT number FROM _document WHERE kind = ? AND record = ?) "
+    "ORDER BY arrival"
+)
 _DOUBT: Final = "view in doubt"
 _UNFIT: Final[tuple[type[Exception], ...]] = (RefusedError, *DISK_ERRORS)  # also DamagedFile
 
@@ -171,6 +175,17 @@ class SqliteView(SqliteLog):
         return sorted(kept) == sorted((c.id, c.kind, c.record, c.severity, c.body) for c in change.conflicts)
 
     @guarded(VIEW_FILE)
+    def touches(self, kind: str, record: RecordId) -> list[int]:
+        """Arrivals of all commits with a change of this record, in order."""
+        return [row[0] for row in rows(self._view, TOUCHES, (kind, record))]
+
+    @guarded(VIEW_FILE)
+    def records_of(self, subject: str) -> list[tuple[str, RecordId]]:
+        """Kind and id of all records of a subject, in this order."""
+        sql = "SELECT kind, record FROM _document WHERE subject = ? ORDER BY kind, record"
+        return [(row[0], row[1]) for row in rows(self._view, sql, (subject,))]
+
+    @guarded(VIEW_FILE)
     def waiting(self) -> dict[DataKeyId, list[int]]:
         """Keys that parts wait for."""
         found: dict[DataKeyId, list[int]] = {}
@@ -205,7 +220,8 @@ class SqliteView(SqliteLog):
 
     @guarded(VIEW_FILE)
     def write_view(self, changes: Sequence[ViewChange]) -> None:
-        """Replace the named records' documents, rows, words and conflicts. After an exception: `abort_view`."""
+        """Replace the named records' documents, rows, words and conflicts, add to their histories. After an exception:
+        `abort_view`."""
         assert self._writing
         self._writer.write(changes, self._count)
 
@@ -249,7 +265,7 @@ class SqliteView(SqliteLog):
             with transaction(self._view) as db:
                 for table in self._tables.values():
                     db.execute(f"DELETE FROM {table.name}")
-                for name in ("_document", "_conflict", "_waiting"):
+                for name in ("_document", "_conflict", "_waiting", "_touch"):
                     db.execute(f"DELETE FROM {name}")
                 db.execute("INSERT INTO _search (_search) VALUES ('delete-all')")
                 write_state(db, EMPTY_VIEW)

@@ -32,6 +32,7 @@ _INSERT_CONFLICT: Final = (
     "INSERT OR REPLACE INTO _conflict (document, id, kind, record, severity, body, detected_ms) "
     "VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
+_INSERT_TOUCH: Final = "INSERT OR IGNORE INTO _touch (document, arrival) VALUES (?, ?)"
 _KNOWN_MAX: Final = 10 * limits.documents_cached_max
 
 
@@ -89,6 +90,7 @@ class ViewWriter:
             batch.new_documents.append((*values, document.kind, document.record))
         else:
             batch.documents.append(values)
+        batch.touches.extend([(number, arrival) for arrival in change.touches])
         self._plan_row(batch, change, known, number)
         if now.words_hash != (known.words_hash if known else 0):
             if known and known.words_hash:
@@ -124,6 +126,8 @@ class ViewWriter:
         many(_INSERT_DOCUMENT, batch.new_documents)
         if batch.documents:
             many(_UPDATE_DOCUMENT, batch.documents)
+        if batch.touches:
+            many(_INSERT_TOUCH, batch.touches)
         for statement, rows in batch.rows.items():
             many(statement, rows)
         if batch.dropped_words:
@@ -153,6 +157,7 @@ class _Batch:
     def __init__(self) -> None:
         self.new_documents: list[tuple[Any, ...]] = []
         self.documents: list[tuple[Any, ...]] = []
+        self.touches: list[tuple[int, int]] = []
         self.rows: dict[str, list[tuple[Any, ...]]] = {}
         self.dropped_words: list[tuple[int]] = []
         self.words: list[tuple[int, str]] = []

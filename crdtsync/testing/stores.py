@@ -610,6 +610,35 @@ def waiting_is_remembered(disk: Disk) -> None:
 
 
 @_case
+def histories_are_indexed(disk: Disk) -> None:
+    """Which commits touch a record is added to, never replaced, and goes with its transaction and with the view."""
+    store = disk.open()
+    store.declare_tables([TABLE])
+    log = SampleLog("a")
+    head = write_log(store, log, 9)
+    assert store.touches(KIND, sample_record(1)) == [] == store.records_of("subject 1")
+    write_records(store, [replace(sample_change(1), touches=[2, 1]), replace(sample_change(4), touches=[3])], head)
+    write_records(store, [replace(sample_change(1, 2), touches=[2, 7]), sample_change(4, 2), sample_change(2)], head)
+    assert store.touches(KIND, sample_record(1)) == [1, 2, 7]
+    assert store.touches(KIND, sample_record(4)) == [3] and store.touches(KIND, sample_record(2)) == []
+    assert store.touches(OTHER, sample_record(1)) == []
+    assert store.records_of("subject 1") == sorted([(KIND, sample_record(1)), (KIND, sample_record(4))])
+    store.begin_view()
+    store.write_view([replace(sample_change(1, 3), touches=[8]), replace(sample_change(2, 2), touches=[9])])
+    assert store.touches(KIND, sample_record(1)) == [1, 2, 7, 8]
+    store.abort_view()
+    assert store.touches(KIND, sample_record(1)) == [1, 2, 7] and store.touches(KIND, sample_record(2)) == []
+    store.close()
+    store = disk.open()
+    assert store.touches(KIND, sample_record(1)) == [1, 2, 7]
+    store.reset_view()
+    assert store.touches(KIND, sample_record(1)) == [] == store.records_of("subject 1")
+    write_records(store, [replace(sample_change(1), touches=[5])], head)
+    assert store.touches(KIND, sample_record(1)) == [5]
+    store.close()
+
+
+@_case
 def reset_leaves_log_and_keys(disk: Disk) -> None:
     """L8: the view is emptied, and derived again; the truth stays."""
     store = disk.open()

@@ -285,6 +285,25 @@ def test_files_of_a_newer_version_are_refused(tmp_path: Path) -> None:
     assert not isinstance(raised.value, DamagedFile)
 
 
+def test_a_view_without_histories_is_derived_anew(tmp_path: Path) -> None:
+    """One of schema 1 that holds records is thrown away (L8); an empty one goes on."""
+    for count in (3, 0):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        _fill(folder)
+        with closing(SqliteStore(folder, VIEW_KEY)) as store:
+            if count:
+                store.declare_tables([TABLE])
+                write_records(store, [sample_change(number) for number in range(count)])
+        with closing(connect_cipher(str(folder / "view.db"), VIEW_KEY)) as db:
+            db.executescript("DROP TABLE _touch; PRAGMA user_version = 1;")
+        with closing(SqliteStore(folder, VIEW_KEY)) as store:
+            assert store.view_state().head == EMPTY_LOG and store.documents(None, ("", ""), 9) == []
+            store.declare_tables([TABLE])
+            write_records(store, [replace(sample_change(1), touches=[1])])
+            assert store.touches(KIND, sample_record(1)) == [1]
+
+
 def test_a_changed_commit_is_found_when_it_is_read(tmp_path: Path) -> None:
     log = _fill(tmp_path)
     with closing(sqlite3.connect(tmp_path / "log.db")) as db:
