@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -21,7 +22,7 @@ import anyio.from_thread
 import anyio.lowlevel
 import anyio.to_thread
 
-from crdtsync import copies, folder, founding, members
+from crdtsync import copies, folder, founding, members, proposals
 from crdtsync.changes import Change, Cursor
 from crdtsync.documents import Record
 from crdtsync.driver import Driver
@@ -160,22 +161,64 @@ class Site(Opened):
 
     @asynccontextmanager
     async def transaction(
-        self, *, author: str = "", reason: str = "", workstation: str = "", purpose: str = ""
+        self, *, author: str = "", reason: str = "", workstation: str = "", purpose: str = "", mass: bool = False
     ) -> AsyncIterator[Transaction]:
         """Write records: all edits of the block become one commit, durable and visible here when the block has ended.
 
         An exception in the block drops everything. Cancelling while the block ends does not stop the commit: whether
-        it happened is then seen in `commit` of the transaction. Raises StorageFailure when the disk refuses.
+        it happened is then seen in `commit` of the transaction. Raises StorageFailure when the disk refuses, and Braked
+        for a mass change: nothing of it is written, and it waits as a proposal for a second person (`proposals`).
+        `mass` says that so many changes are meant, as by an import: the brake lets them pass.
         """
         tx = Transaction(self._load, author=author, reason=reason, workstation=workstation, purpose=purpose)
         yield tx
         request = tx.request()
         if request is None:
             return
-        outcome = await self.driver.write(request)
+        outcome = await self.driver.write(replace(request, mass=mass))
         if outcome.error is not None:
             raise outcome.error
         tx.commit = None if outcome.commit is None else outcome.commit.id
+
+    # -- what the brake holds ----------------------------------------------------------------------------------------
+
+    async def proposals(self) -> list[dict[str, Any]]:
+        """Mass changes that wait at this site for a second person, oldest first: id, author, reason, workstation, at,
+        why, records, retractions, kinds, confirmed_by."""
+        return await proposals.listed(self.driver)
+
+    async def proposal(self, name: str) -> dict[str, Any]:
+        """One of them with its `changes`: record, kind, field, before, after. Raises NotFound."""
+        return await proposals.details(self.driver, name)
+
+    async def approve(self, name: str, *, author: str, progress: Progress | None = None) -> dict[str, Any]:
+        """Write what a proposal holds: `author` confirms it, who must be another person than its own author.
+
+        It applies to what its author had seen; what was changed since stays beside it, as a conflict. Gives `id`,
+        `commits` and `records`. Cancelled, or after a crash, the same call ends what was begun, and writes nothing
+        twice. Raises NotFound, RefusedError.
+        """
+        return await proposals.approve(self.driver, name, author, progress)
+
+    async def reject(self, name: str) -> dict[str, Any]:
+        """Drop a proposal; nothing of it is written. Raises NotFound, RefusedError once it was confirmed."""
+        return await proposals.reject(self.driver, name)
+
+    async def brake(
+        self,
+        *,
+        retractions: int | None = None,
+        seconds: int | None = None,
+        records: int | None = None,
+        author: str = "",
+        reason: str = "",
+    ) -> dict[str, int]:
+        """What passes the brake in the whole practice: `retractions` of one person within `seconds`, and `records` that
+        one transaction may overwrite. Numbers that are given are set. Raises BadValue for one below 1."""
+        changed = {"retractions": retractions, "seconds": seconds, "records": records}
+        if any(number is not None for number in changed.values()):
+            await proposals.set_bounds(self, author, reason, changed)
+        return proposals.bounds_value(await proposals.bounds_of(self.driver), {})
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -331,7 +374,8 @@ class Site(Opened):
         address = None if self._serving is None else self._serving.address
         joining = [] if self._serving is None else self._serving.joining()
         branched = await copies.suspended(self)
-        return {**describe(self, engine, branched), "listen": address, "joining": joining}
+        waiting = await proposals.listed_if_readable(self.driver)
+        return {**describe(self, engine, branched), "proposals": waiting, "listen": address, "joining": joining}
 
     @property
     def serving(self) -> Serving | None:

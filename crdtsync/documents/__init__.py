@@ -3,6 +3,7 @@
 from crdtsync.documents.conflict import FieldConflict
 from crdtsync.documents.delta import Reach, check_delta
 from crdtsync.documents.document import BLANK, Content, Document
+from crdtsync.documents.edit_codec import edits_from_json, edits_json
 from crdtsync.documents.edits import Edit, EditEntry, EditText, Restore, SetField
 from crdtsync.documents.entries import Entries
 from crdtsync.documents.merge import entries, flag_off_wins, flag_on_wins, latest, once, register, status, text
@@ -11,6 +12,8 @@ from crdtsync.documents.reading import conflicts_json, edits_of, fields_json, pa
 from crdtsync.documents.record import Record, UnknownRecord, kinds, model_of
 from crdtsync.documents.schema import Link, Value
 from crdtsync.documents.text import Hunk, Text
+from crdtsync.documents.undo import Later, Turn, Undone, undone
+from crdtsync.documents.weighing import Weight, weigh
 
 __all__ = [
     "BLANK",
@@ -22,6 +25,7 @@ __all__ = [
     "Entries",
     "FieldConflict",
     "Hunk",
+    "Later",
     "Link",
     "Projection",
     "Reach",
@@ -29,11 +33,16 @@ __all__ = [
     "Restore",
     "SetField",
     "Text",
+    "Turn",
+    "Undone",
     "UnknownRecord",
     "Value",
+    "Weight",
     "check_delta",
     "column_value",
     "conflicts_json",
+    "edits_from_json",
+    "edits_json",
     "edits_of",
     "entries",
     "fields_json",
@@ -51,4 +60,6 @@ __all__ = [
     "subject_of",
     "table_of",
     "text",
+    "undone",
+    "weigh",
 ]

@@ -40,7 +40,7 @@ class Identity(NamedTuple):
     value: str
 
 
-class Deed(NamedTuple):
+class Turn(NamedTuple):
     """A change that is to be taken back: what the record said before and after it."""
 
     before: Content
@@ -71,20 +71,20 @@ class Undone:
     later: tuple[Later, ...]
 
 
-def undone(kind: str, deeds: Sequence[Deed], now: Content) -> Undone:
-    """Take `deeds`, given oldest first, back from a record that says `now`.
+def undone(kind: str, turns: Sequence[Turn], now: Content) -> Undone:
+    """Take `turns`, given oldest first, back from a record that says `now`.
 
     Nothing is lost: each edit names what it had seen, so that what comes in between stays beside what is put back.
     Undoing what was undone, as whoever reads it, gives what stood before.
     """
     board = _Board(now.slots)
-    for deed in reversed(deeds):
-        board.take_back(deed)
+    for turn in reversed(turns):
+        board.take_back(turn)
     edits: list[Edit] = [edit for place in board.touched if (edit := board.edit(kind, place))]
     later = [each for place in board.touched for each in board.later(place)]
     texts = dict(now.texts)
-    for field in sorted({name for deed in deeds for name in _texts_changed(deed)}):
-        text, woven = _text_before(field, deeds, texts.get(field, ""))
+    for field in sorted({name for turn in turns for name in _texts_changed(turn)}):
+        text, woven = _text_before(field, turns, texts.get(field, ""))
         if woven:
             later.append(Later(field, None, "woven"))
         hunks = difference(texts.get(field, ""), text)
@@ -96,7 +96,7 @@ def undone(kind: str, deeds: Sequence[Deed], now: Content) -> Undone:
 
 
 class _Board:
-    """What stands in each place that a deed touched, while deeds are taken back one after the other."""
+    """What stands in each place that a turn touched, while turns are taken back one after the other."""
 
     def __init__(self, now: Mapping[str, str]) -> None:
         self._slots: dict[Place, dict[str, str]] = {}
@@ -108,12 +108,12 @@ class _Board:
 
     @property
     def touched(self) -> list[Place]:
-        """The places that the deeds changed, in order."""
+        """The places that the turns changed, in order."""
         return sorted(self._stands, key=lambda place: (place[0], place[1] or ""))
 
-    def take_back(self, deed: Deed) -> None:
+    def take_back(self, turn: Turn) -> None:
         """One step back."""
-        before, after = deed.before.slots, deed.after.slots
+        before, after = turn.before.slots, turn.after.slots
         changed = {_place(slot) for slot in before.keys() | after.keys() if before.get(slot) != after.get(slot)}
         for place in changed:
             stood, stands = _at(place, before), _at(place, after)
@@ -159,7 +159,7 @@ class _Board:
         return tuple(sorted(found))
 
     def later(self, place: Place) -> Iterator[Later]:
-        """The writes in `place` that are neither a deed's nor older than all of them."""
+        """The writes in `place` that are neither a turn's nor older than all of them."""
         now = _items(self._slots.get(place, {}))
         how: How = "beside" if now.keys() & self._mine[place] else "stays"
         others = now.keys() - self._mine[place] - self._known[place]
@@ -208,16 +208,16 @@ def _known(edit: SetField | EditEntry) -> list[str] | None:
     return None if edit.group_seen is None else list(edit.group_seen)
 
 
-def _texts_changed(deed: Deed) -> Iterator[str]:
-    before, after = deed.before.texts, deed.after.texts
+def _texts_changed(turn: Turn) -> Iterator[str]:
+    before, after = turn.before.texts, turn.after.texts
     return (name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
 
 
-def _text_before(field: str, deeds: Sequence[Deed], now: str) -> tuple[str, bool]:
-    """A text without what the deeds did to it, and whether others edited it since."""
+def _text_before(field: str, turns: Sequence[Turn], now: str) -> tuple[str, bool]:
+    """A text without what the turns did to it, and whether others edited it since."""
     woven = False
-    for deed in reversed(deeds):
-        before, after = deed.before.texts.get(field, ""), deed.after.texts.get(field, "")
+    for turn in reversed(turns):
+        before, after = turn.before.texts.get(field, ""), turn.after.texts.get(field, "")
         if before == after or now == before:
             continue
         if now != after:

@@ -27,7 +27,7 @@ from crdtsync.documents import (
     text,
 )
 from crdtsync.documents.slots import items_of, split_slot
-from crdtsync.documents.undo import Deed, Later, undone
+from crdtsync.documents.undo import Later, Turn, undone
 from crdtsync.ids import RecordId
 
 KIND = "test_undo_thing"
@@ -45,7 +45,7 @@ class Thing(Record, kind=KIND):
     note: Text = text()
 
 
-def act(writer: Any, what: str, number: int) -> tuple[Deed, bytes]:
+def act(writer: Any, what: str, number: int) -> tuple[Turn, bytes]:
     """One random change by one writer: what the record said before and after it there, and its delta."""
     before = writer.content
     record = writer.read()
@@ -78,18 +78,18 @@ def act(writer: Any, what: str, number: int) -> tuple[Deed, bytes]:
     else:
         record.note.insert(number % (len(record.note) + 1), ["ü", "ab ", "😀!"][number % 3])
     delta = writer.write(record)
-    return Deed(before, writer.content), delta
+    return Turn(before, writer.content), delta
 
 
-def undo(writer: Any, *deeds: Deed) -> tuple[Deed, bytes, tuple[Later, ...]]:
-    """Take deeds back as the next commit of a writer."""
+def undo(writer: Any, *turns: Turn) -> tuple[Turn, bytes, tuple[Later, ...]]:
+    """Take turns back as the next commit of a writer."""
     before = writer.content
-    found = undone(KIND, deeds, before)
+    found = undone(KIND, turns, before)
     writer.sequence += 1
     writer.stamp += 1
     delta = writer.document.write(tag=writer.tag, sequence=writer.sequence, stamp=writer.stamp, edits=found.edits)
     assert shown(writer.content) == shown(found.content), "the preview says what will be"
-    return Deed(before, writer.content), delta, found.later
+    return Turn(before, writer.content), delta, found.later
 
 
 def shown(content: Content) -> tuple[Any, ...]:
@@ -126,9 +126,9 @@ def test_a_change_is_taken_back_and_given_back(pair: Any) -> None:
     before = one.content
     one.edit(dosage=2, name=None, tags=["y", "z"], note="Ein anderer Text", hazard=True)
     second = shown(one.content)
-    deed, _, later = undo(one, Deed(before, one.content))
+    turn, _, later = undo(one, Turn(before, one.content))
     assert shown(one.content) == first and later == ()
-    undo(one, deed)
+    undo(one, turn)
     assert shown(one.content) == second
 
 
@@ -136,9 +136,9 @@ def test_undoing_a_creation_leaves_nothing_to_see(pair: Any) -> None:
     one, _ = pair
     before = one.content
     one.edit(dosage=1, state="b", tags=["x"], note="text", lines=[1, 2])
-    deed, _, _ = undo(one, Deed(before, one.content))
+    turn, _, _ = undo(one, Turn(before, one.content))
     assert {name: value for name, value in shown(one.content)[0].items() if value is not False} == {}
-    undo(one, deed)
+    undo(one, turn)
     assert shown(one.content)[0]["lines"] == [1, 2] and shown(one.content)[0]["note"] == "text"
 
 
@@ -150,7 +150,7 @@ def test_undoing_a_resolution_brings_the_same_conflict_back(pair: Any) -> None:
     before = one.content
     one.edit(dosage=7)
     assert shown(one.content)[1] == {}
-    undo(one, Deed(before, one.content))
+    undo(one, Turn(before, one.content))
     assert shown(one.content) == conflict
 
 
@@ -165,7 +165,7 @@ def test_undoing_what_decided_a_group_brings_its_conflict_back(pair: Any, fields
     before = one.content
     one.edit(**fields)
     assert shown(one.content)[2] == []
-    undo(one, Deed(before, one.content))
+    undo(one, Turn(before, one.content))
     assert shown(one.content) == conflict
 
 
@@ -174,9 +174,9 @@ def test_what_was_written_over_it_stays(pair: Any) -> None:
     two.receive(one.edit(name="old", dosage=1))
     before = one.content
     two.receive(one.edit(name="wrong", dosage=2))
-    deed = Deed(before, one.content)
+    turn = Turn(before, one.content)
     one.receive(two.edit(name="right"))
-    _, _, later = undo(one, deed)
+    _, _, later = undo(one, turn)
     assert (shown(one.content)[0]["name"], shown(one.content)[0]["dosage"]) == ("right", 1)
     assert [(each.field, each.how, each.value) for each in later] == [("name", "stays", "right")]
 
@@ -186,9 +186,9 @@ def test_what_was_written_beside_it_stays_beside_what_is_put_back(pair: Any) -> 
     two.receive(one.edit(name="old"))
     before = one.content
     one.edit(name="wrong")
-    deed = Deed(before, one.content)
+    turn = Turn(before, one.content)
     one.receive(two.edit(name="unseen"))
-    _, _, later = undo(one, deed)
+    _, _, later = undo(one, turn)
     assert sorted(shown(one.content)[1]["name"]) == ["old", "unseen"]
     assert [(each.field, each.how, each.value) for each in later] == [("name", "beside", "unseen")]
 
@@ -198,7 +198,7 @@ def test_what_is_written_while_it_is_undone_elsewhere_is_kept(pair: Any) -> None
     two.receive(one.edit(name="old"))
     before = one.content
     two.receive(one.edit(name="wrong"))
-    _, delta, _ = undo(one, Deed(before, one.content))
+    _, delta, _ = undo(one, Turn(before, one.content))
     both(one, two, delta, two.edit(name="new"))
     assert shown(one.content) == shown(two.content)
     assert sorted(shown(one.content)[1]["name"]) == ["new", "old"]
@@ -209,9 +209,9 @@ def test_the_later_of_two_under_latest_is_the_later_write_not_the_later_undo(pai
     two.receive(one.edit(place="old"))
     before = one.content
     one.edit(place="wrong")
-    deed = Deed(before, one.content)
+    turn = Turn(before, one.content)
     one.receive(two.edit(place="unseen", stamp=50))
-    undo(one, deed)
+    undo(one, turn)
     assert shown(one.content)[0]["place"] == "unseen"
 
 
@@ -220,9 +220,9 @@ def test_a_text_is_taken_back_around_what_came_since(pair: Any) -> None:
     two.receive(one.edit(note="Der Patient klagt über Schmerzen."))
     before = one.content
     two.receive(one.edit(note="Der Patient klagt."))
-    deed = Deed(before, one.content)
+    turn = Turn(before, one.content)
     one.receive(two.edit(lambda record: record.note.append(" Befund: o.B.")))
-    _, _, later = undo(one, deed)
+    _, _, later = undo(one, turn)
     assert shown(one.content)[0]["note"] == "Der Patient klagt über Schmerzen. Befund: o.B."
     assert [each.how for each in later] == ["woven"]
 
@@ -232,9 +232,9 @@ def test_a_text_that_is_as_before_already_is_left(pair: Any) -> None:
     one.edit(note="as it was")
     before = one.content
     one.edit(note="as it")
-    deed = Deed(before, one.content)
+    turn = Turn(before, one.content)
     one.edit(note="as it was")
-    assert undone(KIND, [deed], one.content).edits == ()
+    assert undone(KIND, [turn], one.content).edits == ()
 
 
 def test_two_desks_of_one_log_lose_nothing(pair: Any) -> None:
@@ -243,11 +243,11 @@ def test_two_desks_of_one_log_lose_nothing(pair: Any) -> None:
     one.edit(name="old")
     desk, record = one.content, one.read()
     one.edit(name="wrong")
-    deed = Deed(desk, one.content)
+    turn = Turn(desk, one.content)
     record.name = "second desk"
     one.write(record)
     assert sorted(shown(one.content)[1]["name"]) == ["second desk", "wrong"]
-    undo(one, deed)
+    undo(one, turn)
     assert sorted(shown(one.content)[1]["name"]) == ["old", "second desk"]
     assert Document(one.client, one.document.state()).content() == one.content
 
@@ -261,10 +261,10 @@ ROUNDS = st.lists(
 """In each round, some of three writers make one change each, unseen by each other; then all know everything."""
 
 
-def play(writer: Any, rounds: list[dict[int, tuple[str, int]]]) -> tuple[list[Any], list[Deed]]:
+def play(writer: Any, rounds: list[dict[int, tuple[str, int]]]) -> tuple[list[Any], list[Turn]]:
     """The three writers and a fourth who watches, and every change as it was seen there."""
     sites = [writer(name, KIND) for name in ("one", "two", "six", "obs")]
-    deeds = []
+    turns = []
     for moves in rounds:
         made = {who: act(sites[who], *move)[1] for who, move in moves.items()}
         for who, delta in made.items():
@@ -272,10 +272,10 @@ def play(writer: Any, rounds: list[dict[int, tuple[str, int]]]) -> tuple[list[An
             for number, site in enumerate(sites):
                 if number != who and delta:
                     site.receive(delta)
-            deeds.append(Deed(before, sites[3].content))
+            turns.append(Turn(before, sites[3].content))
     for site in sites:
         site.stamp = max(each.stamp for each in sites)
-    return sites, deeds
+    return sites, turns
 
 
 def standing(content: Content) -> dict[str, set[tuple[str, str]]]:
@@ -290,8 +290,8 @@ def standing(content: Content) -> dict[str, set[tuple[str, str]]]:
     return {name: items for name, items in found.items() if items}
 
 
-def changed(deed: Deed) -> set[str]:
-    before, after = places(deed.before), places(deed.after)
+def changed(turn: Turn) -> set[str]:
+    before, after = places(turn.before), places(turn.after)
     return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
 
 
@@ -299,26 +299,26 @@ def changed(deed: Deed) -> set[str]:
 @given(rounds=ROUNDS, seed=st.integers(0, 2**32))
 def test_every_field_is_back_that_nobody_touched_later(writer: Any, rounds: Any, seed: int) -> None:
     """And no write that is not undone is gone. Then undoing the undoing gives everything back as it was read."""
-    sites, deeds = play(writer, rounds)
+    sites, turns = play(writer, rounds)
     observer = sites[3]
-    chosen = [deed for deed in deeds if random.Random(seed).random() < 0.5 or deed is deeds[-1]]
+    chosen = [turn for turn in turns if random.Random(seed).random() < 0.5 or turn is turns[-1]]
     now, before = observer.content, shown(observer.content)
-    deed, _, _ = undo(observer, *chosen)
+    turn, _, _ = undo(observer, *chosen)
     after = standing(observer.content)
     for name in {name for each in chosen for name in changed(each)}:
-        first = next(number for number, each in enumerate(deeds) if each in chosen and name in changed(each))
-        if all(each in chosen for each in deeds[first:] if name in changed(each)):
-            assert after.get(name, set()) == standing(deeds[first].before).get(name, set()), name
+        first = next(number for number, each in enumerate(turns) if each in chosen and name in changed(each))
+        if all(each in chosen for each in turns[first:] if name in changed(each)):
+            assert after.get(name, set()) == standing(turns[first].before).get(name, set()), name
     taken = {pair for each in chosen for pair in added(each)}
     for name, items in standing(now).items():
         if "" not in places(now)[name]:
             assert {pair for pair in items if pair not in taken} <= after.get(name, set()), name
-    undo(observer, deed)
+    undo(observer, turn)
     assert shown(observer.content) == before
 
 
-def added(deed: Deed) -> set[tuple[str, str]]:
-    before, after = standing(deed.before), standing(deed.after)
+def added(turn: Turn) -> set[tuple[str, str]]:
+    before, after = standing(turn.before), standing(turn.after)
     return {pair for name, items in after.items() for pair in items - before.get(name, set())}
 
 
@@ -328,13 +328,13 @@ def test_undoing_at_two_sites_apart_converges(writer: Any, rounds: Any, seed: in
     """To one document; and where both undid the same, to what one of them alone would have shown (texts aside, into
     which both wove what was missing)."""
     rng = random.Random(seed)
-    sites, deeds = play(writer, rounds)
+    sites, turns = play(writer, rounds)
     one, two = sites[:2]
-    chosen = rng.sample(deeds, rng.randint(1, len(deeds)))
-    others = chosen if same else rng.sample(deeds, rng.randint(1, len(deeds)))
-    first = undo(one, *sorted(chosen, key=deeds.index))[1]
+    chosen = rng.sample(turns, rng.randint(1, len(turns)))
+    others = chosen if same else rng.sample(turns, rng.randint(1, len(turns)))
+    first = undo(one, *sorted(chosen, key=turns.index))[1]
     alone = shown(one.content)
-    second = undo(two, *sorted(others, key=deeds.index))[1]
+    second = undo(two, *sorted(others, key=turns.index))[1]
     if second:
         one.receive(second)
     if first:
