@@ -22,6 +22,7 @@ from crdtsync.errors import (
     RefusedError,
     Unreachable,
 )
+from crdtsync.history.since import FROM_THE_BEGINNING, META_SINCE
 from crdtsync.ids import PracticeId
 from crdtsync.joining import Invitation
 from crdtsync.joining import join as converse
@@ -74,7 +75,7 @@ def found(path: Path, practice: str, name: str, passphrase: str) -> str:
     )
     membership = Membership(verifier())
     membership.add(record)
-    folder.make(path, keys, passphrase, membership.records(), {}, fast=kdf_fast())
+    folder.make(path, keys, passphrase, membership.records(), {META_SINCE: FROM_THE_BEGINNING}, fast=kdf_fast())
     return sheet_text(practice, secret, time.strftime("%Y-%m-%d"))
 
 

@@ -84,6 +84,8 @@ key_objects_cached_max: Final = 8_192
 """Wrapped data keys kept in memory for deriving and writing (200 bytes each)."""
 tail_bytes_max: Final = 16 * 1024 * 1024
 """Commits just stored that are kept in memory for deriving; beyond it they are read back from the log."""
+history_commits_step: Final = 200
+"""Commits that are read for a history in one go, between other work: some 20 milliseconds."""
 verified_documents_max: Final = 50_000
 """Documents that verifying keeps in memory; with more records it goes over the log several times."""
 subjects_replayed_max: Final = 200

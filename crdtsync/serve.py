@@ -12,6 +12,7 @@ import anyio
 
 from crdtsync import founding, limits, members
 from crdtsync.errors import CrdtSyncError, InvitationRefused, PeerError, RefusedError
+from crdtsync.history.since import note_since
 from crdtsync.host import Host
 from crdtsync.ids import MemberHash, base32
 from crdtsync.joining import Arrival, Invitation, Reception
@@ -187,6 +188,7 @@ async def serving(
                 network.trust()
                 tasks.start_soon(network.run)
                 tasks.start_soon(running.care)
+                tasks.start_soon(note_since, site)
                 tasks.start_soon(listener.serve, network.attend, running.reception.receive, running.expects)
                 if published is not None:
                     await running.publish_address([published])

@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -27,6 +28,7 @@ from crdtsync.changes import Change, Cursor
 from crdtsync.documents import Record
 from crdtsync.driver import Driver
 from crdtsync.errors import DamagedFile, StorageFailure, UsageError
+from crdtsync.history import History, Moment
 from crdtsync.host import Host
 from crdtsync.ids import CommitId, RecordId
 from crdtsync.opened import Opened
@@ -280,6 +282,18 @@ class Site(Opened):
         """What people have to decide: id, kind, severity, records, field, values, detected_at; oldest first."""
         await self._derived()
         return await self._questions.conflicts()
+
+    @property
+    def history(self) -> History:
+        """What became of records: `await site.history(id)`, and `site.history.export(patient, path)`."""
+        return History(self, self._derived)
+
+    def at(self, time: datetime | str) -> Moment:
+        """Records as they were at a time (with a zone): `await site.at(time).get(Patient, id)`, `.record(id)`, `.find`.
+
+        By what this site knew then; for times before its folder first was current, by what had been written then.
+        """
+        return Moment(self, self._derived, time)
 
     async def changes(self, since: str | None = None) -> AsyncIterator[Change]:
         """Records as they change, from `since` (a cursor, None for the beginning) on, then live, without end.

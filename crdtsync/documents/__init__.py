@@ -1,5 +1,6 @@
 """Records and their CRDT documents: the only folder that knows the CRDT library."""
 
+from crdtsync.documents.changed import changes, said, shape
 from crdtsync.documents.conflict import FieldConflict
 from crdtsync.documents.delta import Reach, check_delta
 from crdtsync.documents.document import BLANK, Content, Document
@@ -38,6 +39,7 @@ __all__ = [
     "UnknownRecord",
     "Value",
     "Weight",
+    "changes",
     "check_delta",
     "column_value",
     "conflicts_json",
@@ -56,6 +58,8 @@ __all__ = [
     "project",
     "read",
     "register",
+    "said",
+    "shape",
     "status",
     "subject_of",
     "table_of",

@@ -542,6 +542,15 @@ class Engine:
         return self._past.told(kind, record, arrivals)
 
     @property
+    def verdicts(self) -> tuple[int, ...]:
+        """Numbers that change when something comes to be held, or waits no longer: what was told before may be told
+        otherwise then."""
+        deriving = self._deriving
+        waiting = sum(map(len, deriving.marks.waiting.values())) + len(deriving.marks.unsure)
+        traces = sum(1 for _ in deriving.marks.held_from())
+        return deriving.holds.count, len(deriving.holds.found), len(deriving.holds.frozen), waiting, traces
+
+    @property
     def _past(self) -> Past:
         return Past(self._store, self._parts, self._deriving.deriver, self._note_rotten)
 
