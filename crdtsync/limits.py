@@ -302,5 +302,11 @@ proposal_changes_shown_max: Final = 1_000
 """Changes of a proposal that are listed when it is looked at."""
 proposal_bytes_max: Final = 256 * 1024 * 1024
 """What one proposal keeps, before it is sealed."""
+commits_opened_max: Final = 16
+"""Commits kept in hand, with what their parts say, while the pasts of several records are read."""
+revert_records_step: Final = 100
+"""Records that a revert changes in one transaction: so many are looked at, and written, in one go."""
+plans_kept_max: Final = 20
+"""Previews of reverts that are kept; the oldest that nobody began gives way to a new one."""
 kept_records_step: Final = 500
 """Records in one sealed piece of a proposal or a plan."""

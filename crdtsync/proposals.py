@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 import anyio
+import anyio.lowlevel
 
-from crdtsync import limits
+from crdtsync import limits, undo
 from crdtsync.brake import SETTING, Bounds, Brake, Proposal, failed
 from crdtsync.clock import COUNTER_BITS
 from crdtsync.documents import Document, fields_json, read
@@ -47,11 +48,14 @@ async def listed(driver: Driver) -> list[dict[str, Any]]:
     return [shown(proposal) for proposal in found]
 
 
-async def listed_if_readable(driver: Driver) -> list[dict[str, Any]]:
-    """The same for `status`, which answers also when the disk refuses."""
+async def waiting(driver: Driver) -> dict[str, list[dict[str, Any]]]:
+    """What waits for people at this site, for `status`, which answers also when the disk refuses: proposals, and
+    reverts that were begun and not ended."""
+    found: dict[str, list[dict[str, Any]]] = {"proposals": [], "reverts": []}
     with suppress(StorageFailure):
-        return await listed(driver)
-    return []
+        found["proposals"] = await listed(driver)
+        found["reverts"] = [each for each in await undo.listed(driver) if each["begun_at"]]
+    return found
 
 
 def shown(proposal: Proposal) -> dict[str, Any]:
@@ -125,6 +129,7 @@ async def write_all(
     outcomes: list[WriteOutcome] = []
     step = limits.group_commits_max
     for start in range(0, len(requests), step):
+        await anyio.lowlevel.checkpoint_if_cancelled()
         group = requests[start : start + step]
         found: dict[int, WriteOutcome] = {}
 

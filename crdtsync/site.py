@@ -23,7 +23,7 @@ import anyio.from_thread
 import anyio.lowlevel
 import anyio.to_thread
 
-from crdtsync import copies, folder, founding, members, proposals
+from crdtsync import copies, folder, founding, members, proposals, undo
 from crdtsync.changes import Change, Cursor
 from crdtsync.documents import Record
 from crdtsync.driver import Driver
@@ -222,6 +222,50 @@ class Site(Opened):
             await proposals.set_bounds(self, author, reason, changed)
         return proposals.bounds_value(await proposals.bounds_of(self.driver), {})
 
+    # -- taking back -------------------------------------------------------------------------------------------------
+
+    async def revert(
+        self,
+        *,
+        commit: CommitId | str | Sequence[CommitId | str] | None = None,
+        record: str | None = None,
+        by: str | None = None,
+        at_site: str | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        preview: bool = False,
+        confirm: str | None = None,
+        author: str = "",
+        reason: str = "",
+        progress: Progress | None = None,
+    ) -> dict[str, Any]:
+        """Take back, by new commits, what a commit did (or several), what became of a record since a time, or all that
+        an author (`by`), a site (`at_site`) or both did between two times. Later edits stay.
+
+        `preview` writes nothing: it tells each field before and after, every later edit in the same places, and an
+        `id`. `confirm=id` carries out exactly that, unless a record changed since: then RefusedError. Without either
+        it is done at once, unless it is a mass change: then RefusedError. Each record is reverted whole; cancelled, or
+        after a crash, `confirm` goes on where it was. See `crdtsync.undo` for what is given. Raises NotFound,
+        UsageError.
+        """
+        await self._derived()
+        if confirm is not None:
+            if preview or any(each is not None for each in (commit, record, by, at_site, since, until)):
+                raise UsageError("confirm carries out a preview as it is; name nothing beside it")
+            return await undo.confirm(self.driver, confirm, author=author, reason=reason, progress=progress)
+        chosen = undo.choice(commit, record, by, at_site, since, until)
+        if preview:
+            return await undo.preview(self.driver, chosen, progress)
+        return await undo.at_once(self.driver, chosen, author=author, reason=reason, progress=progress)
+
+    async def reverts(self) -> list[dict[str, Any]]:
+        """Previews that are kept, and reverts that were begun and not ended, with how far they came."""
+        return await undo.listed(self.driver)
+
+    async def forget_revert(self, name: str) -> dict[str, Any]:
+        """Drop a preview, or the rest of a revert that was begun: what is reverted stays so. Raises NotFound."""
+        return await undo.forget(self.driver, name)
+
     # -- reading -----------------------------------------------------------------------------------------------------
 
     async def _load(self, kind: type[Record] | str | None, record: RecordId) -> AnyRecord:
@@ -388,8 +432,8 @@ class Site(Opened):
         address = None if self._serving is None else self._serving.address
         joining = [] if self._serving is None else self._serving.joining()
         branched = await copies.suspended(self)
-        waiting = await proposals.listed_if_readable(self.driver)
-        return {**describe(self, engine, branched), "proposals": waiting, "listen": address, "joining": joining}
+        waiting = await proposals.waiting(self.driver)
+        return {**describe(self, engine, branched), **waiting, "listen": address, "joining": joining}
 
     @property
     def serving(self) -> Serving | None:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
+from crdtsync import limits
 from crdtsync.documents import Content, Document, Reach, check_delta
 from crdtsync.engine.accounts import Account, account_of
 from crdtsync.engine.derive import BROKEN, Deriver
@@ -203,8 +204,64 @@ class _Said:
 # --- from the log to commits ------------------------------------------------------------------------------------------
 
 
+class _Opened:
+    """A commit in hand: what its parts say, each opened once, for all records that are asked for."""
+
+    def __init__(self, stored: StoredCommit, parts: Parts) -> None:
+        self.stored = stored
+        self._parts = parts
+        self._changes: dict[int, tuple[Part, dict[tuple[str, RecordId], list[bytes]]] | None] = {}
+        self._of_subject: dict[str, list[int]] = {}
+        self._unknown: list[int] = []
+        for index, ref in enumerate(stored.commit.header.parts):
+            key = parts.key(ref.key)
+            if key is None:
+                self._unknown.append(index)
+            else:
+                self._of_subject.setdefault(key.subject, []).append(index)
+
+    def about(self, subject: str) -> list[int]:
+        """The parts for a subject, and those of which the subject is not known."""
+        return sorted([*self._of_subject.get(subject, ()), *self._unknown])
+
+    def others(self, subject: str) -> list[int]:
+        """All other parts."""
+        return sorted(index for name, found in self._of_subject.items() if name != subject for index in found)
+
+    def readable(self, index: int) -> bool:
+        """Whether the keys of a part are here."""
+        ref = self.stored.commit.header.parts[index]
+        key = self._parts.key(ref.key)
+        return key is not None and self._parts.readable(key, ref)
+
+    def part(self, index: int, place: tuple[str, RecordId]) -> tuple[Part, list[bytes]] | None:
+        """A readable part and its changes of a record; None when it does not open."""
+        if index not in self._changes:
+            self._changes[index] = self._open(index)
+        found = self._changes[index]
+        return None if found is None else (found[0], found[1].get(place, []))
+
+    def _open(self, index: int) -> tuple[Part, dict[tuple[str, RecordId], list[bytes]]] | None:
+        commit = self.stored.commit
+        header, ref = commit.header, commit.header.parts[index]
+        key = self._parts.key(ref.key)
+        try:
+            assert key is not None, "only readable parts are asked for"
+            part = self._parts.open(header.log, header.sequence, index, ref, key, commit.parts[index])
+        except BROKEN:
+            return None
+        changes: dict[tuple[str, RecordId], list[bytes]] = {}
+        for change in part.changes:
+            changes.setdefault((change.kind, change.record), []).append(change.delta)
+        return part, changes
+
+
 class Past:
-    """Reads what commits tell of records. `rotten` hears of those whose bytes are not what was written."""
+    """Reads what commits tell of records. `rotten` hears of those whose bytes are not what was written.
+
+    The last commits are kept in hand (`limits.commits_opened_max`): records that were changed together are read
+    quickly one after the other. Good for one look: a view that goes on may judge otherwise.
+    """
 
     def __init__(self, store: Store, parts: Parts, deriver: Deriver, rotten: Callable[[RottenCommit], None]) -> None:
         self._store = store
@@ -212,6 +269,15 @@ class Past:
         self._deriver = deriver
         self._marks = deriver.marks
         self._rotten = rotten
+        self._opened: dict[int, _Opened] = {}
+        self._lasts: dict[CommitId, tuple[int, int, int]] = {}
+
+    def _at(self, arrival: int) -> _Opened:
+        found = self._opened.pop(arrival, None) or _Opened(self._deriver.at(arrival), self._parts)
+        self._opened[arrival] = found
+        if len(self._opened) > limits.commits_opened_max:
+            del self._opened[next(iter(self._opened))]
+        return found
 
     def arrivals(self, kind: str, record: RecordId) -> list[int]:
         """Arrivals of all commits that name the record, or may: their parts for its subject cannot be read yet."""
@@ -240,55 +306,45 @@ class Past:
         found = []
         for arrival in arrivals:
             try:
-                stored = self._deriver.at(arrival)
-                found.append(self._one(kind, record, subject, stored))
+                found.append(self._one(kind, record, subject, self._at(arrival)))
             except RottenCommit as error:
                 self._rotten(error)
                 found.append(self._unreadable(error, arrival))
         return found
 
-    def _one(self, kind: str, record: RecordId, subject: str, stored: StoredCommit) -> Told:
+    def _one(self, kind: str, record: RecordId, subject: str, opened: _Opened) -> Told:
+        stored = opened.stored
         header = stored.commit.header
-        own: list[int] = []
-        others: list[int] = []
-        for index, ref in enumerate(header.parts):
-            key = self._parts.key(ref.key)
-            (own if key is None or key.subject == subject else others).append(index)
-        said = self._said(stored, own, (kind, record))
+        said = self._said(opened, opened.about(subject), (kind, record))
         if not (said.deltas or said.closed):  # nobody of this house puts a record's change under another subject
-            said = self._said(stored, others, (kind, record))
+            said = self._said(opened, opened.others(subject), (kind, record))
         state, why = self._verdict(stored, subject, kind, record)
         if state == APPLIED and (said.waits or (said.closed and not said.deltas)):
             state, why = WAITING, _WAITS if said.deltas else _MAY_WAIT
         elif state == APPLIED and not said.deltas:
             state, why = HELD, sentence(SEAL)
-        last = self._last(stored)
         return Told(
             stored.commit.id,
             (header.stamp, header.log, header.sequence),
             tuple(said.deltas),
             account_of(stored, said.part),
-            last.commit.header.stamp,
-            last.arrival,
-            last.arrived_ms,
+            *self._last(stored),
             state,
             why,
         )
 
-    def _said(self, stored: StoredCommit, indexes: Iterable[int], place: tuple[str, RecordId]) -> _Said:
+    def _said(self, opened: _Opened, indexes: Iterable[int], place: tuple[str, RecordId]) -> _Said:
         """What these parts of a commit say of a record."""
-        header, said = stored.commit.header, _Said()
+        stored, said = opened.stored, _Said()
         for index in indexes:
-            ref = header.parts[index]
-            key = self._parts.key(ref.key)
-            if key is None or not self._parts.readable(key, ref):
+            if not opened.readable(index):
                 said.closed = True
                 continue
-            try:
-                part = self._parts.open(header.log, header.sequence, index, ref, key, stored.commit.parts[index])
-            except BROKEN:
+            found = opened.part(index, place)
+            if found is None:
                 continue
-            mine = [change.delta for change in part.changes if (change.kind, change.record) == place]
+            part, mine = found
+            ref = stored.commit.header.parts[index]
             said.deltas += mine
             said.waits |= bool(mine) and stored.arrival in self._marks.waiting.get(ref.key, ())
             said.part = part if mine or said.part is None else said.part
@@ -309,15 +365,19 @@ class Past:
                 return HELD, f"it goes with {commit_text(held.id)}, which is held; enter it anew"
         return APPLIED, ""
 
-    def _last(self, stored: StoredCommit) -> StoredCommit:
-        """The last fragment of the transaction: with it the whole counted."""
+    def _last(self, stored: StoredCommit) -> tuple[int, int, int]:
+        """Stamp, arrival and time of arrival of a transaction's last fragment: with it the whole counted."""
         header = stored.commit.header
         if header.fragment is None:
-            return stored
+            return header.stamp, stored.arrival, stored.arrived_ms
         index, count = header.fragment
-        with suppress(RottenCommit):
-            return self._store.commit(header.log, header.sequence + count - 1 - index) or stored
-        return stored
+        place = CommitId(header.log, header.sequence + count - 1 - index)
+        if place not in self._lasts:
+            last = stored
+            with suppress(RottenCommit):
+                last = self._store.commit(*place) or stored
+            self._lasts[place] = last.commit.header.stamp, last.arrival, last.arrived_ms
+        return self._lasts[place]
 
     def _unreadable(self, error: RottenCommit, arrival: int) -> Told:
         """A rotten commit stands where it stands at the earliest: right behind the one before it in its log."""
