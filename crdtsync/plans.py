@@ -1,8 +1,9 @@
 """Plans to take changes back, kept until they are carried out: sealed, in pieces that are a transaction each.
 
-A plan names records with the edits that undo changes to them, and what each record said when the plan was made. It is
-begun only while that is so still; then each piece takes itself out of the plan in the transaction that makes it a
-commit, so a plan that was cut short, by a crash or by its caller, goes on where it was, and nothing is done twice.
+A plan names records with the edits that undo changes to them, and what each said in these fields when the plan was
+made. It is begun only while that is so still; then each piece takes itself out of the plan in the transaction that
+makes it a commit, so a plan that was cut short, by a crash or by its caller, goes on where it was, and nothing is done
+twice.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 from crdtsync import limits
-from crdtsync.documents import Content, edits_from_json, edits_json
-from crdtsync.documents.slots import canonical
+from crdtsync.documents import Content, Edit, edits_from_json, edits_json
+from crdtsync.documents.slots import canonical, split_slot
 from crdtsync.engine import RecordEdits, WriteRequest
 from crdtsync.errors import NotFound, RefusedError
 from crdtsync.ids import RecordId
@@ -26,7 +27,7 @@ PURPOSE: Final = "revert"
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """The edits of one record, and a hash of what it said when they were made."""
+    """The edits of one record, and a hash of what it said, in the fields that they change, when they were made."""
 
     edits: RecordEdits
     said: str
@@ -137,10 +138,12 @@ class Plans:
         return plan
 
 
-def said(content: Content | None) -> str:
-    """A hash of all that a record says."""
-    found = content or Content({}, {})
-    return hashlib.sha256(canonical([found.slots, found.texts]).encode()).hexdigest()
+def said(content: Content | None, edits: Sequence[Edit]) -> str:
+    """A hash of what a record says in the fields that edits change: while it is the same, they do what they did."""
+    found, fields = content or Content({}, {}), {edit.field for edit in edits}
+    slots = {slot: raw for slot, raw in found.slots.items() if split_slot(slot)[0] in fields}
+    texts = {field: text for field, text in found.texts.items() if field in fields}
+    return hashlib.sha256(canonical([slots, texts]).encode()).hexdigest()
 
 
 def _plain(planned: Planned) -> list[Any]:

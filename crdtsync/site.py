@@ -243,10 +243,10 @@ class Site(Opened):
         an author (`by`), a site (`at_site`) or both did between two times. Later edits stay.
 
         `preview` writes nothing: it tells each field before and after, every later edit in the same places, and an
-        `id`. `confirm=id` carries out exactly that, unless a record changed since: then RefusedError. Without either
-        it is done at once, unless it is a mass change: then RefusedError. Each record is reverted whole; cancelled, or
-        after a crash, `confirm` goes on where it was. See `crdtsync.undo` for what is given. Raises NotFound,
-        UsageError.
+        `id`. `confirm=id` carries out exactly that, unless one of these fields changed since: then RefusedError.
+        Without either it is done at once, unless it is a mass change: then RefusedError. Each record is reverted whole;
+        cancelled, or after a crash, `confirm` goes on where it was. See `crdtsync.undo` for what is given. Raises
+        NotFound, UsageError.
         """
         await self._derived()
         if confirm is not None:

@@ -1,8 +1,8 @@
 """Reverting: what a commit, or a person or a site between two times, did is taken back, by new commits.
 
     preview    which records, each field before and after, and every later edit in the same places; kept as a plan
-    confirm    carries out exactly that plan, a few records at a time, each record whole; refused when one of them
-               changed since the preview
+    confirm    carries out exactly that plan, a few records at a time, each record whole; refused when somebody changed
+               one of these fields since the preview
 
 Later edits are never overwritten: what was written over a change stays, what was written beside it stays beside what is
 put back, as a conflict. A revert is a change like any other: it syncs, and it can be reverted.
@@ -83,9 +83,9 @@ def choice(
             raise UsageError("a commit is reverted as it is; times go with record, by and at_site")
         named = [commit] if isinstance(commit, str | CommitId) else commit
         return Choice(commits=tuple(_commit(each) for each in named))
-    if since is None and until is None:
-        raise UsageError("say from when on it is to be reverted (since), or between which times")
-    if record is not None and since is None and until_ms is not None:
+    if record is not None and since is None:
+        if until_ms is None:
+            raise UsageError("say to which time the record is to go back (since)")
         since_ms, until_ms = until_ms, None  # back to a time: what came later is taken back
     if until_ms is not None and until_ms <= since_ms:
         raise UsageError("nothing lies between these times: `until` must be later than `since`")
@@ -223,7 +223,7 @@ def _draft(
         draft.later += [{"record": record, "kind": kind, **asdict(each)} for each in found.later]
         if found.edits:
             edits = RecordEdits(kind, record, state.subject, found.edits)
-            draft.planned.append(Planned(edits, said(state.content)))
+            draft.planned.append(Planned(edits, said(state.content, found.edits)))
             fields = {edit.field for edit in found.edits}
             told = changes(kind, record, state.content, found.content, fields)
             draft.changes += [{"record": record, "kind": kind, **each} for each in told]
@@ -270,8 +270,8 @@ async def confirm(
 ) -> dict[str, Any]:
     """Carry out a plan: `{"id", "what", "records", "commits"}` once all of it is durable.
 
-    Nothing is begun when a record changed since the preview (RefusedError). Cancelled, or after a crash, the records
-    that were done are done, and calling it again goes on with the others. Raises NotFound.
+    Nothing is begun when a field of it changed since the preview (RefusedError). Cancelled, or after a crash, the
+    records that were done are done, and calling it again goes on with the others. Raises NotFound.
     """
     plan = await driver.in_order(lambda host: plans_of(host).get(name))
     if not plan.begun:
@@ -297,7 +297,7 @@ def _request(host: Host, plan: Plan, number: int) -> WriteRequest | None:
 
 
 async def _check(driver: Driver, plan: Plan) -> None:
-    """Refuse a plan of which a record says something else than when it was made."""
+    """Refuse a plan that would not do any more what its preview showed."""
     changed: list[Place] = []
     for number in range(plan.rows):
         changed += await driver.in_order(partial(_changed, plan=plan, number=number))
@@ -314,7 +314,7 @@ def _changed(host: Host, plan: Plan, number: int) -> list[Place]:
     found = []
     for planned in plans_of(host).piece(plan, number):
         state = host.engine.record(planned.edits.kind, planned.edits.record)
-        if said(None if state is None else state.content) != planned.said:
+        if said(None if state is None else state.content, planned.edits.edits) != planned.said:
             found.append((planned.edits.kind, planned.edits.record))
     return found
 

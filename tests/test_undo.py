@@ -142,15 +142,21 @@ async def test_exactly_what_was_previewed_is_carried_out_or_nothing(jena: Site) 
             (await tx.get(Patient, patient.id)).family_name = "X"
     assert tx.commit is not None
     made = await jena.revert(commit=tx.commit, preview=True)
-    await write(jena, patients[4], "b", given_name="since")
+    await write(jena, patients[4], "b", family_name="Y")
     with pytest.raises(RefusedError, match="changed since this preview"):
         await jena.revert(confirm=made["id"], author="a")
     assert (await fields(jena, patients[0]))["family_name"] == "X", "nothing was begun"
+    await write(jena, patients[4], "b", family_name="X")
+    with pytest.raises(RefusedError, match="changed since this preview"):
+        await jena.revert(confirm=made["id"], author="a")
     made = await jena.revert(commit=tx.commit, preview=True)
+    assert [(each["field"], each["how"]) for each in made["later"]] == [("family_name", "stays")]
+    await write(jena, patients[3], "b", given_name="since")
     done = await jena.revert(confirm=made["id"], author="a")
-    assert done["records"] == 5 and len(done["commits"]) == 2
-    assert [(await fields(jena, patient))["family_name"] for patient in patients] == [f"P{n}" for n in range(5)]
-    assert (await fields(jena, patients[4]))["given_name"] == "since"
+    assert done["records"] == 4 and len(done["commits"]) == 2
+    names = [(await fields(jena, patient))["family_name"] for patient in patients]
+    assert names == ["P0", "P1", "P2", "P3", "X"], "what somebody wrote since stays, also where it is the same"
+    assert (await fields(jena, patients[3]))["given_name"] == "since"
     with pytest.raises(NotFound, match="was carried out"):
         await jena.revert(confirm=made["id"], author="a")
     nothing = await jena.revert(commit=tx.commit, preview=True)
@@ -293,8 +299,8 @@ async def test_what_cannot_be_meant_is_refused(jena: Site) -> None:
         {"commit": "x", "record": "y"},
         {"record": "y", "by": "z", "since": now},
         {"record": "y"},
-        {"by": "z"},
         {"by": "z", "since": now, "until": now - timedelta(hours=1)},
+        {"by": "z", "since": now, "until": now},
         {"by": "z", "since": "yesterday"},
         {"by": "z", "since": "2026-01-01T00:00:00"},
         {"confirm": "x", "by": "z"},
