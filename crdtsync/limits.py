@@ -86,6 +86,8 @@ tail_bytes_max: Final = 16 * 1024 * 1024
 """Commits just stored that are kept in memory for deriving; beyond it they are read back from the log."""
 history_commits_step: Final = 200
 """Commits that are read for a history in one go, between other work: some 20 milliseconds."""
+history_file_bytes_max: Final = 1024 * 1024 * 1024
+"""A patient's history as a file, which is checked in memory."""
 verified_documents_max: Final = 50_000
 """Documents that verifying keeps in memory; with more records it goes over the log several times."""
 subjects_replayed_max: Final = 200

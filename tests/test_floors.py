@@ -18,7 +18,7 @@ FLOORS = {
     "joining": 3, "members": 3, "network": 3, "opened": 3, "query": 3, "serve": 3, "site": 3, "status": 3,
     "transaction": 3,
     "brake": 3, "kept": 3, "plans": 3, "proposals": 3, "undo": 3,
-    "interop": 4, "testing": 4,
+    "interop": 4, "testing": 4, "verify": 4,
     "cli": 5,
 }  # fmt: skip
 """The part of the house behind each name directly under `crdtsync`, from the ground up."""

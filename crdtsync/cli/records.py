@@ -107,14 +107,32 @@ async def set_here(site: Site, arguments: Arguments, report: Report) -> dict[str
 
 @app.command("show")
 def show_(
-    folder: Folder, record: RecordArgument, passphrase_file: PassphraseFile = None, as_json: Json = False
+    folder: Folder,
+    record: RecordArgument,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at",
+            metavar="TIME",
+            help="As it was known here at that time, such as 2026-11-23T08:30:00+01:00.",
+            show_default=False,
+        ),
+    ] = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: Json = False,
 ) -> None:
     """Show a record: what a reader sees first, and every value of a field in conflict."""
-    told = perform("record show", folder, {"id": record}, passphrase_file=passphrase_file)
+    arguments = {"id": record} if at is None else {"id": record, "at": at}
+    told = perform("record show", folder, arguments, passphrase_file=passphrase_file)
     if as_json:
         show.emit_json(told)
         return
     show.say(f"{told['kind']} {told['id']}")
+    if "at" in told:
+        by = "as this site knew it" if told["by"] == "arrival" else "as it had been written"
+        show.say(f"{by} at {told['at']}")
+    if "damaged" in told:
+        show.say(told["damaged"])
     show.pairs(told["fields"])
     for field, values in told["conflicts"].items():
         show.say(f"\nConflict in {field}:")
@@ -123,8 +141,12 @@ def show_(
 
 @action("record show")
 async def show_here(site: Site, arguments: Arguments, report: Report) -> dict[str, Any]:
-    """`{"id", "kind", "fields", "conflicts"}`."""
-    return as_object(await site.record(arguments["id"]))
+    """`{"id", "kind", "fields", "conflicts"}`; of a time also `at`, and `by`: "arrival" or "written"."""
+    if "at" not in arguments:
+        return as_object(await site.record(arguments["id"]))
+    moment = site.at(arguments["at"])
+    found = as_object(await moment.record(arguments["id"]))
+    return {**found, "at": arguments["at"], "by": await moment.rule()}
 
 
 @app.command("list")

@@ -22,6 +22,7 @@ from crdtsync.clock import COUNTER_BITS
 from crdtsync.engine.accounts import Account, Accounts
 from crdtsync.engine.deeds import Commits, Deed, Deeds
 from crdtsync.engine.deriving import Deriving
+from crdtsync.engine.exhibits import Exhibit, exhibits
 from crdtsync.engine.holds import Knew
 from crdtsync.engine.own_log import OwnLog, begun
 from crdtsync.engine.parts import Parts
@@ -552,6 +553,21 @@ class Engine:
         """What these commits tell of a record: to be put in order, and gone through, by a `Retelling`."""
         return self._past.told(kind, record, arrivals)
 
+    def told_of(self, kind: str, records: Sequence[RecordId]) -> list[list[Told]]:
+        """What all commits tell of the first of these records: of so many that some `limits.history_commits_step`
+        commits are read, of one at least."""
+        past, read = self._past, 0
+        found: list[list[Told]] = []
+        with suppress(RottenCommit):
+            self._derive_pending()
+        for record in records:
+            arrivals = past.arrivals(kind, record)
+            read += len(arrivals)
+            if found and read > limits.history_commits_step:
+                break
+            found.append(past.told(kind, record, arrivals))
+        return found
+
     @property
     def verdicts(self) -> tuple[int, ...]:
         """Numbers that change when something comes to be held, or waits no longer: what was told before may be told
@@ -567,6 +583,11 @@ class Engine:
 
     def _note_rotten(self, error: RottenCommit) -> None:
         self.upkeep.note([error])
+
+    def exhibits(self, commits: Sequence[CommitId], subject: str, keys_of: KeysOf) -> list[Exhibit]:
+        """What proves to strangers what these commits say of a subject; rotten ones, and such that are not here, are
+        left out. `keys_of` gives the signing key of a replica."""
+        return exhibits(self._store, self._parts, self._sealer, keys_of, commits, subject, self._note_rotten)
 
     def commits_by(
         self,

@@ -10,8 +10,9 @@ from crdtsync.ids import DataKeyId, EpochId, LogId, PracticeId
 from crdtsync.replication.commit import Part, PartRef, decode_part, encode_part, part_hash
 from crdtsync.replication.stored import KeyObject
 from crdtsync.sealing.base import Sealer
-from crdtsync.sealing.envelope import open_part, seal_part
+from crdtsync.sealing.envelope import open_part, part_context, seal_part
 from crdtsync.sealing.keyring import Keyring
+from crdtsync.sealing.suite1 import content_key
 from crdtsync.storage.base import Store
 
 
@@ -81,6 +82,12 @@ class Parts:
             if not change.kind or not change.record:
                 raise Malformed("change: without kind or record")
         return part
+
+    def content_key(self, log: LogId, sequence: int, index: int, ref: PartRef, key: KeyObject) -> bytes:
+        """The key that opens this one part, and nothing else. Raises NotFound, SealBroken."""
+        keyring = self._keyring
+        context = part_context(self._practice, log, sequence, index, ref.epoch, ref.key)
+        return content_key(keyring.open_data_key(key), keyring.salt(ref.epoch, key.subject), context)
 
     def key_for(self, subject: str, epoch: EpochId, introduced: dict[str, KeyObject]) -> tuple[KeyObject, bool]:
         """A data key to seal `subject` with, and whether it is new: then it is added to `introduced`."""

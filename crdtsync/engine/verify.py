@@ -182,10 +182,12 @@ class Verifier:
 
     def _share(self, share: int, shares: int, upto: int, done: int) -> dict[tuple[str, RecordId], bytes]:
         kept: dict[tuple[str, str], StoredDocument] = {}
+        touches: dict[tuple[str, RecordId], set[int]] = {}
         shelf = Shelf(lambda kind, record: kept.get((kind, record)))
 
         def put_away() -> None:
             for found in shelf.dirty():
+                touches.setdefault((found.kind, found.record), set()).update(found.touches)
                 print_ = found.document.fingerprint(found.kind, found.record)
                 kept[found.kind, found.record] = StoredDocument(
                     found.kind, found.record, found.subject, found.document.state(), print_, found.damaged
@@ -214,6 +216,9 @@ class Verifier:
             self._report(done + batch[-1].arrival)
         for stored, reason in replay.offences:
             self._problem(f"{blame(stored.commit)} is not held, and should be: {sentence(reason)}")
+        for place, known in touches.items():
+            if not known.issubset(self._store.touches(*place)):
+                self._problem(f"the view does not know all commits of {place[0]} {place[1]}; run `rebuild`")
         return {(found.kind, found.record): found.fingerprint for found in kept.values()}
 
     def _compare(self, kind: str, record: RecordId, fingerprint: bytes) -> None:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
+import anyio
 import anyio.to_thread
 
-from crdtsync.errors import NotFound
+from crdtsync import limits
+from crdtsync.engine.exhibits import Exhibit
+from crdtsync.errors import NotFound, RefusedError
+from crdtsync.history.checking import check
+from crdtsync.history.export import Case, in_this_file, write
 from crdtsync.history.loading import Loading
 from crdtsync.history.moment import Moment
 from crdtsync.history.told import history
-from crdtsync.ids import RecordId
+from crdtsync.host import Host
+from crdtsync.ids import CommitId, RecordId
 from crdtsync.opened import Opened
+from crdtsync.sealing.signing import Verifier
 
 __all__ = ["History", "Moment"]
 
@@ -47,3 +56,70 @@ class History:
             return list(islice(found, limit))
 
         return await anyio.to_thread.run_sync(tell)
+
+    async def export(
+        self, patient: str, path: str | os.PathLike[str], *, author: str = "", reason: str = ""
+    ) -> dict[str, Any]:
+        """Write the whole history of a patient, and of all records that belong to it, to a new file, sealed by this
+        site. `python -m crdtsync.verify FILE` checks it anywhere. **Whoever has the file reads it.**
+
+        `author` and `reason` are noted in it. Gives what its head says, and `file`; `missing` names commits that cannot
+        be shown, for example because they wait for a key. The file is read back and checked before this returns.
+        Raises NotFound; RefusedError where there is a file already. Cancelling leaves no file.
+        """
+        place = Path(path)
+        case = await self._case(patient, author, reason)
+        sealer = await self._site.driver.thread.run(lambda host: host.sealer)
+
+        def written() -> dict[str, Any]:
+            head = write(place, case, sealer.public.sig, sealer.sign)
+            verdict = check(place.read_bytes(), Verifier().verify)
+            if not verdict.intact:
+                place.unlink()
+                first = verdict.problems[0]
+                what = f"{first.section}: {first.problem}"
+                raise RefusedError(f"the file does not verify ({what}); report that as an error of the program")
+            return {**head, "file": str(place)}
+
+        with anyio.CancelScope(shield=True):
+            told = await anyio.to_thread.run_sync(written)
+        return {name: value for name, value in told.items() if name != "section"}
+
+    async def _case(self, patient: str, author: str, reason: str) -> Case:
+        """All that the file of a patient is made of."""
+        driver = self._site.driver
+        membership = driver.replica.membership
+        await self._loading.ready()
+        places = await driver.thread.run(lambda host: host.store.records_of(patient))
+        if not places:
+            raise NotFound(f"no record here belongs to {patient}; name the id of a patient")
+        told = {place: await self._loading.told(*place) for place in places}
+        members = membership.state().members
+        sigs = {replica: member.sig for replica, member in members.items()}
+        wanted = sorted({each.commit for every in told.values() for each in every})
+        exhibits: dict[CommitId, Exhibit] = {}
+        for at in range(0, len(wanted), limits.history_commits_step):
+            some = wanted[at : at + limits.history_commits_step]
+
+            def show(host: Host, some: list[CommitId] = some) -> list[Exhibit]:
+                return host.engine.exhibits(some, patient, sigs.get)
+
+            for exhibit in await driver.thread.run(show):
+                exhibits[exhibit.stored.commit.id] = exhibit
+        practice = membership.practice
+        return Case(
+            practice=practice,
+            practice_name=self._site.practice,
+            patient=patient,
+            replica=self._site.identity.public.replica,
+            exported_ms=await driver.thread.run(lambda host: host.now_ms()),
+            author=author,
+            reason=reason,
+            members=[data for _, data in membership.records()],
+            told={
+                place: [in_this_file(each, place, exhibits, practice) for each in every]
+                for place, every in told.items()
+            },
+            exhibits=exhibits,
+            name_of=driver.replica.describe,
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -64,4 +64,17 @@ class Loading:
                     break
             else:
                 return found
+        return found
+
+    async def told_of(self, kind: str, records: Sequence[RecordId]) -> list[tuple[RecordId, list[Told]]]:
+        """What all commits tell of each of these records."""
+        await self.ready()
+        found: list[tuple[RecordId, list[Told]]] = []
+        while left := records[len(found) :]:
+
+            def read(host: Host, left: Sequence[RecordId] = left) -> list[list[Told]]:
+                return host.engine.told_of(kind, left)
+
+            told = await self._site.driver.thread.run(read)
+            found += zip(left, told, strict=False)
         return found

@@ -13,7 +13,7 @@ Either way a change counts only with all that it builds on, and what is held, or
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, TypeVar, overload
 
 import anyio.to_thread
@@ -32,6 +32,7 @@ R = TypeVar("R", bound=Record)
 AnyRecord = Record | UnknownRecord
 Rule = Literal["arrival", "written"]
 _PAGE: Final = 200
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EMPTY: Final = Content({}, {})
 
 
@@ -109,7 +110,10 @@ class Moment:
     async def _read(
         self, kind: str, records: Sequence[RecordId], rule: Rule, where: Mapping[str, Any] | None = None
     ) -> list[AnyRecord]:
-        told = [(record, await self._loading.told(kind, record)) for record in records]
+        if len(records) == 1:
+            told = [(records[0], await self._loading.told(kind, records[0]))]
+        else:
+            told = await self._loading.told_of(kind, records)
 
         def read_all() -> list[AnyRecord]:
             found = []
@@ -152,4 +156,4 @@ def milliseconds(time: datetime | str) -> int:
             raise UsageError("a time is written like 2026-11-23T08:30:00+01:00") from None
     if time.tzinfo is None:
         raise UsageError("a time needs a zone, as in 2026-11-23T08:30:00+01:00 or datetime.now(UTC)")
-    return int(time.timestamp() * 1000)
+    return (time - _EPOCH) // timedelta(milliseconds=1)

@@ -76,18 +76,7 @@ class Suite1:
 
     def open(self, key: bytes, salt: bytes, context: bytes, sealed: bytes) -> bytes:
         """The inverse of `seal`; raises SealBroken or TooLarge. Nothing is returned before all of it is verified."""
-        info = _DOMAIN_CONTENT + context
-        decryptor = Cobblestone256Decryptor(derive(key, salt, info), info)
-        try:
-            inner = unpad(decryptor.update(sealed) + decryptor.finalize())
-        except (InvalidTag, ValueError):
-            raise SealBroken(_BROKEN) from None
-        flag, body = inner[:1], inner[1:]
-        if flag == _ZSTD:
-            return inflate(body)
-        if flag != _PLAIN:
-            raise SealBroken("sealed content in a form that this version does not know; update this program")
-        return body
+        return open_content(content_key(key, salt, context), context, sealed)
 
     def subject_salt(self, epoch_key: bytes, subject: str) -> bytes:
         """S = HKDF(E, subject)."""
@@ -115,3 +104,27 @@ class Suite1:
     def open_sealed(self, info: bytes, sealed: bytes) -> bytes:
         """Open what was sealed to this replica. Raises SealBroken."""
         return self._identity.open_sealed(info, sealed)
+
+
+def content_key(key: bytes, salt: bytes, context: bytes) -> bytes:
+    """The key that opens what was sealed with `key`, `salt` and `context`, and nothing else: neither of them can be
+    found from it. Who is given it reads that one content, and can prove what it says."""
+    return derive(key, salt, _DOMAIN_CONTENT + context)
+
+
+def open_content(content_key: bytes, context: bytes, sealed: bytes) -> bytes:
+    """Open sealed content with its own key. Raises SealBroken or TooLarge.
+
+    The seal commits to its key: no second key opens the same bytes to something else.
+    """
+    decryptor = Cobblestone256Decryptor(content_key, _DOMAIN_CONTENT + context)
+    try:
+        inner = unpad(decryptor.update(sealed) + decryptor.finalize())
+    except (InvalidTag, ValueError):
+        raise SealBroken(_BROKEN) from None
+    flag, body = inner[:1], inner[1:]
+    if flag == _ZSTD:
+        return inflate(body)
+    if flag != _PLAIN:
+        raise SealBroken("sealed content in a form that this version does not know; update this program")
+    return body

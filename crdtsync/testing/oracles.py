@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from crdtsync import limits
-from crdtsync.documents import Document
+from crdtsync.documents import Content, Document
 from crdtsync.engine import Engine
+from crdtsync.engine.past import Retelling
 from crdtsync.engine.view import is_record
-from crdtsync.ids import Head, LogId, RecordId, ReplicaId, replica_of
+from crdtsync.ids import CommitId, Head, LogId, RecordId, ReplicaId, replica_of
 from crdtsync.replication.replica import Replica
 from crdtsync.sealing.keyring import Keyring
 from crdtsync.testing.archive import Archive
@@ -16,6 +17,8 @@ from crdtsync.testing.ledger import Ledger, short
 from crdtsync.testing.node import Node
 from crdtsync.testing.process import Process
 from crdtsync.testing.verdict import OracleFailed
+
+_HISTORIES = 8
 
 
 def unsettled(nodes: Sequence[Node], archives: Sequence[Archive] = ()) -> str:
@@ -138,6 +141,30 @@ def whole_views(nodes: Sequence[Node]) -> None:
             count += is_record(print_)
         if ((total % (1 << 256)).to_bytes(32, "big").hex(), count) != node.host.engine.digest():
             raise OracleFailed(f"L5: the digest of {node.name} is not the sum over its documents")
+
+
+def equal_histories(nodes: Sequence[Node]) -> None:
+    """L8: what every site tells of a record's past is the same, and ends with what its view shows. Damaged records are
+    looked at, and some others. What stands behind a fork of its log is told only where it is (L3)."""
+    frozen = nodes[0].replica.frozen
+    stored = nodes[0].disk.documents(None, ("", ""), 1_000_000)
+    damaged = [each for each in stored if each.damaged][:_HISTORIES]
+    for each in [*damaged, *stored[:: max(1, len(stored) // _HISTORIES)]]:
+        expected: list[tuple[CommitId, str, Content | None, Content | None]] | None = None
+        for node in nodes:
+            engine = node.host.engine
+            told = engine.told(each.kind, each.record, engine.arrivals_of(each.kind, each.record))
+            retelling = Retelling(each.record, told)
+            steps = [
+                (step.commit, step.state, step.before, step.after)
+                for step in retelling.steps()
+                if step.commit.log not in frozen or step.commit.sequence <= frozen[step.commit.log].sequence
+            ]
+            if retelling.document.fingerprint(each.kind, each.record) != each.fingerprint:
+                raise OracleFailed(f"L8: the past of a {each.kind} at {node.name} does not end with what is shown")
+            if expected is not None and steps != expected:
+                raise OracleFailed(f"L8: {node.name} tells another past of a {each.kind} than {nodes[0].name}")
+            expected = steps
 
 
 def twins(nodes: Sequence[Node]) -> None:

@@ -279,6 +279,7 @@ class World:
         oracles.equal_conflicts(nodes)
         oracles.equal_branches(nodes)
         oracles.whole_views(nodes)
+        oracles.equal_histories(nodes)
         oracles.credit_whole([*nodes, *archives])
         for process in (*nodes, *archives):
             audit.walk(process, self.ledger)

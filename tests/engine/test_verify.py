@@ -193,6 +193,16 @@ def test_a_view_that_does_not_follow_from_the_log(monkeypatch: pytest.MonkeyPatc
     assert jena.verify(gera) == []
 
 
+def test_an_index_of_histories_that_lacks_a_commit() -> None:
+    jena, store, gera = practice()
+    place, arrivals = next(iter(store._touches.items()))
+    store._touches[place] = arrivals[:-1]
+    [problem] = jena.verify(gera)
+    assert "does not know all commits" in problem and place[1] in problem
+    jena.engine.rebuild(jena.now())
+    assert jena.verify(gera) == []
+
+
 def test_what_is_held_is_no_problem_of_log_or_view() -> None:
     jena = SiteRig("jena")
     jena.write(patient_of(1))

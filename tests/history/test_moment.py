@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_right
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -126,13 +126,15 @@ def test_before_that_it_knows_what_had_been_written_alike_everywhere(names: tupl
 def test_times_need_a_zone() -> None:
     assert milliseconds("1970-01-01T01:00:01+01:00") == 1_000
     assert milliseconds(datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)) == 1_000
+    for ms in range(1_700_000_000_000, 1_700_000_001_000):
+        assert milliseconds(later(ms)) == milliseconds(later(ms).isoformat()) == ms
     for wrong in ("2026-11-23T08:30:00", datetime(2026, 1, 1), "yesterday"):
         with pytest.raises(UsageError):
             milliseconds(wrong)
 
 
 def later(ms: int) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, UTC)
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
 
 
 async def arrived(site: Site) -> int:
