@@ -222,6 +222,8 @@ reason_characters_max: Final = 2_000
 """The reason given for a transaction."""
 entry_key_characters_max: Final = 500
 """The key of an entry inside a document."""
+counter_max: Final = 2**62
+"""What one log adds to a counter, and what it subtracts: the sum of both fits a database column."""
 addresses_per_member_max: Final = 16
 """Addresses that one member publishes."""
 

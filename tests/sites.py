@@ -94,7 +94,7 @@ async def add(site: Site, *records: Record, author: str = "dr.weber") -> CommitI
     return tx.commit
 
 
-async def change(site: Site, record: Record, **fields: Any) -> CommitId:
+async def change(site: Site, record: Record, /, **fields: Any) -> CommitId:
     """Assign fields of a record in a transaction of their own."""
     async with site.transaction(author=f"somebody at {site.name}") as tx:
         found = await tx.get(type(record), record.id)

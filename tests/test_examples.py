@@ -7,8 +7,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
+
+from crdtsync import practice
+from crdtsync.documents import Record
+from crdtsync.documents.merge import RuleName
 
 HOME = Path(__file__).parent.parent
 PROGRAMS = re.findall(r"^```python\n(.*?)^```", (HOME / "README.md").read_text(encoding="utf-8"), re.S | re.M)
@@ -38,6 +43,40 @@ def test_the_first_program_of_the_readme_reads_at_weimar_what_jena_wrote(tmp_pat
 def test_the_kind_of_the_readme_can_be_declared(tmp_path: Path) -> None:
     use = "\ndevice = Device(name='EKG')\ndevice.tags.add('loan')\nprint(device.kind, list(device.tags))\n"
     assert run(["-c", PROGRAMS[1] + use], tmp_path) == "device ['loan']\n"
+
+
+def test_an_application_declares_its_own_records(tmp_path: Path) -> None:
+    """Both sites agree, nothing was lost, and what is left to decide is what the rules leave to a person."""
+    said = run([str(HOME / "examples" / "own_records.py")], tmp_path).splitlines()
+    assert said[0].startswith("Refused: infusion_pump.rate: `latest` drops one of two values")
+    assert said[1:-1] == [
+        "Jena and Weimar agree: True",
+        "uses: 5 | state: retired | locked: True | lendable: False",
+        "keepers: ['anna'] | inspections: 1 | notes: Lent to Weimar. On loan from the maker. Cable was mended.",
+        "faults: ['loose cable']",
+        "heads of the instruction: ['Do not use.', 'Switch it on. Wait.']",
+        "radiation, read with caution: certain",
+        "for a person to decide: ['instruction', 'place', 'radiation']",
+        "Decided; conflicts left: [] | faults kept: 1",
+    ]
+    assert "'instruction_body': 'Switch it on. Wait. Not for children.', 'uses': 5" in said[-1]
+
+
+def test_the_page_on_records_declares_what_it_says_and_knows_every_rule(tmp_path: Path) -> None:
+    page = (HOME / "docs" / "RECORDS.md").read_text(encoding="utf-8")
+    use = "\nmade = Device(place={'room': '1'})\nmade.keepers.add('anna')\nprint(made.place, list(made.keepers))\n"
+    program = re.findall(r"^```python\n(.*?)^```", page, re.S | re.M)[0]
+    assert run(["-c", program + use], tmp_path) == "building=None room='1' ['anna']\n"
+    described = set(re.findall(r"^\| `([a-z_]+)[`(]", page, re.M))
+    assert set(get_args(RuleName)) <= described
+    for kind, model in practice_kinds().items():
+        (row,) = re.findall(rf"^\| `{kind}` .*$", page, re.M)
+        assert set(re.findall(r"`([a-z_]+)`", row)) - {kind} == set(model.model_fields) - {"source"}
+
+
+def practice_kinds() -> dict[str, type[Record]]:
+    exported = (getattr(practice, name) for name in practice.__all__)
+    return {model.kind: model for model in exported if issubclass(model, Record)}
 
 
 @pytest.mark.slow

@@ -19,9 +19,10 @@ from typing import Any, Final, NoReturn, TypeVar
 from pycrdt import _pycrdt as crdt
 
 from crdtsync import limits
+from crdtsync.documents.count import raised
 from crdtsync.documents.delta import Reach
-from crdtsync.documents.edits import Edit, EditEntry, EditText, Restore, SetField
-from crdtsync.documents.slots import canonical, parse_items, slot_key
+from crdtsync.documents.edits import Edit, EditCounter, EditEntry, EditText, Restore, SetField
+from crdtsync.documents.slots import canonical, items_of, parse_items, slot_key
 from crdtsync.documents.text import rebase
 from crdtsync.errors import BadValue, Poisoned
 from crdtsync.ids import RecordId
@@ -133,11 +134,13 @@ class Document:
         """Make edits as commit `sequence` of the log that `tag` stands for; the delta, b"" when nothing changed.
 
         What was seen is overwritten, what was not stays beside it. Raises BadValue when one record's change is larger
-        than `limits.delta_bytes_max`; then, as after any exception here, this document is broken.
+        than `limits.delta_bytes_max`, or a counter beyond its limit; then, as after any exception here, this document
+        is broken.
         """
         content = self.content()
         self._clocks = None
         slots, texts = dict(content.slots), dict(content.texts)
+        counts = _counts(edits, slots, tag, [sequence, stamp])
         updates: list[bytes] = []
 
         def make(doc: crdt.Doc) -> None:
@@ -149,6 +152,8 @@ class Document:
                         _write_text(doc, transaction, edit, texts)
                     elif isinstance(edit, Restore):
                         self._put_back(transaction, edit, slots, tag, sequence)
+                    elif isinstance(edit, EditCounter):
+                        self._write_count(transaction, slots, slot_key(edit.field, tag), counts)
                     else:
                         self._write_slot(transaction, edit, slots, tag, [sequence, stamp])
             finally:
@@ -196,6 +201,14 @@ class Document:
         if items and (back or own in edit.seen):
             self._map.insert(transaction, own, canonical(items))
             slots[own] = canonical(items)
+
+    def _write_count(
+        self, transaction: crdt.Transaction, slots: dict[str, str], own: str, counts: Mapping[str, str]
+    ) -> None:
+        assert self._map is not None
+        if slots.get(own) != counts[own]:
+            self._map.insert(transaction, own, counts[own])
+            slots[own] = counts[own]
 
     def _read(self, doc: crdt.Doc) -> Content:
         assert self._map is not None
@@ -314,6 +327,18 @@ def _unseen(now: str | None, seen: str | None) -> list[list[Any]]:
         return []
     known = {canonical(item) for item in parse_items(seen) or ()} if seen is not None else set()
     return [item for item in parse_items(now) or () if canonical(item) not in known]
+
+
+def _counts(edits: Sequence[Edit], slots: Mapping[str, str], tag: str, at: list[int]) -> dict[str, str]:
+    """What the slots of counters are to hold. Only this log writes them, so the sums go on from what stands there now,
+    whatever was read before. Raises BadValue, before the document is touched."""
+    sums: dict[str, list[int]] = {}
+    for edit in edits:
+        if isinstance(edit, EditCounter):
+            own = slot_key(edit.field, tag)
+            before = [sums[own]] if own in sums else [item.value for item in items_of(tag, slots.get(own, ""))]
+            sums[own] = raised(before, edit.plus, edit.minus)
+    return {own: canonical([[*at, both]]) for own, both in sums.items()}
 
 
 def _write_text(doc: crdt.Doc, transaction: crdt.Transaction, edit: EditText, texts: dict[str, str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from crdtsync.documents.edits import Edit, EditEntry, EditText, Restore, SetField
+from crdtsync.documents.edits import Edit, EditCounter, EditEntry, EditText, Restore, SetField
 from crdtsync.documents.slots import Item
 from crdtsync.documents.text import Hunk
 
@@ -28,6 +28,8 @@ def _plain(edit: Edit) -> list[Any]:
             return ["entry", edit.field, edit.key, edit.value, dict(edit.seen), edit.group_seen]
         case EditText():
             return ["text", edit.field, edit.base, edit.hunks]
+        case EditCounter():
+            return ["counter", edit.field, edit.plus, edit.minus]
         case Restore():
             return ["restore", edit.field, edit.key, edit.items, dict(edit.seen)]
 
@@ -40,6 +42,8 @@ def _edit(data: list[Any]) -> Edit:
             return EditEntry(field, key, value, seen, None if group is None else tuple(group))
         case ["text", field, base, hunks]:
             return EditText(field, base, tuple(Hunk(*hunk) for hunk in hunks))
+        case ["counter", field, plus, minus]:
+            return EditCounter(field, plus, minus)
         case ["restore", field, key, items, seen]:
             return Restore(field, key, tuple(Item(*item) for item in items), seen)
     raise ValueError("an edit in a form that this version does not know; update this program")

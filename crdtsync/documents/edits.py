@@ -59,4 +59,13 @@ class Restore:
     seen: Mapping[str, str]
 
 
-Edit = SetField | EditEntry | EditText | Restore
+@dataclass(frozen=True, slots=True)
+class EditCounter:
+    """Add `plus` to a counter and subtract `minus`; neither is negative. There is nothing to be seen before."""
+
+    field: str
+    plus: int
+    minus: int
+
+
+Edit = SetField | EditEntry | EditText | EditCounter | Restore

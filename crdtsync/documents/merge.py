@@ -10,32 +10,59 @@ alone, so every site shows the same value and the same conflict (L5).
 | `latest`        | the newest, by hybrid time                       | never                                        |
 | `once`          | the newest                                       | values differ (high)                         |
 | `entries`       | per entry: as register; an entry beats a removal | values of one entry differ, or edit | removal |
+| `never_removed` | per entry: the unmarked one, else the newest     | values of one entry differ, or edit | mark    |
+| `append_only`   | per content id: what was added first             | contents differ under one id (forged)        |
+| `versions`      | every version; in front the newest head          | there are several heads                      |
 | `flag_on_wins`  | true if any is true                              | never                                        |
 | `flag_off_wins` | true if all are true                             | never                                        |
 | `status`        | the join in the declared order                   | there is no join                             |
 | `text`          | the text, woven together by the CRDT             | never                                        |
+| `counter`       | the sum of what all have added and subtracted    | never                                        |
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, Literal, NamedTuple
 
 from pydantic.fields import FieldInfo
 
+from crdtsync.documents.count import Counter, counted
 from crdtsync.documents.slots import Item, canonical
 from crdtsync.errors import UsageError
 
 Severity = Literal["high", "medium", "low"]
-RuleName = Literal["register", "latest", "once", "entries", "flag_on_wins", "flag_off_wins", "status", "text"]
+RuleName = Literal[
+    "append_only",
+    "counter",
+    "entries",
+    "flag_off_wins",
+    "flag_on_wins",
+    "latest",
+    "never_removed",
+    "once",
+    "register",
+    "status",
+    "text",
+    "versions",
+]
+ENTRY_RULES: Final = frozenset({"append_only", "entries", "never_removed"})
+"""Rules of fields that are declared as `Entries[T]`."""
 
 _UNSET: Final[Any] = object()
+_STAYING: Final = ("append_only", "never_removed")
+"""Rules under which whatever takes an entry away stands behind everything that was written beside it."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A field's merge rule, as declared. `cautious` is compared as JSON; `groups` only where a rule has conflicts."""
+    """A field's merge rule, as declared. `cautious` is compared as JSON; `groups` only where a rule has conflicts.
+
+    `by` names the parts that make the content id of an `append_only` entry; `mark` and `marks` the part of a
+    `never_removed` entry that says that it does not hold, and the words for it.
+    """
 
     name: RuleName
     severity: Severity = "medium"
@@ -43,6 +70,19 @@ class Rule:
     cautious: Any = _UNSET
     order: Order | None = None
     by_value: bool = False
+    by: tuple[str, ...] = ()
+    mark: str = ""
+    marks: tuple[str, ...] = ()
+
+    @cached_property
+    def keyed(self) -> bool:
+        """Whether the field's slots carry keys: those of entries, or of versions."""
+        return self.name in ENTRY_RULES or self.name == "versions"
+
+    @cached_property
+    def plain(self) -> bool:
+        """Whether a value that stands alone is what is shown, as it is."""
+        return self.name not in ("flag_on_wins", "flag_off_wins", "counter")
 
     @property
     def has_cautious(self) -> bool:
@@ -123,7 +163,10 @@ def register(*, severity: Severity = "medium", group: str | None = None, cautiou
 
 
 def latest() -> Any:
-    """The later write wins, by hybrid time: only for what harms nobody. Refused in clinical and billing kinds."""
+    """The later write wins, by hybrid time: only for what harms nobody.
+
+    Refused, when the class is defined, in kinds and for values that are `clinical` or `billing`.
+    """
     return _field(Rule("latest", "low"), default=None)
 
 
@@ -141,6 +184,47 @@ def entries(*, by_value: bool = False, severity: Severity = "medium") -> Any:
     from crdtsync.documents.entries import Entries
 
     return _field(Rule("entries", severity, by_value=by_value), default_factory=Entries)
+
+
+def never_removed(
+    *, mark: str = "verification", marks: Sequence[str] = ("refuted", "entered_in_error"), severity: Severity = "high"
+) -> Any:
+    """Entries that stay for ever, declared as `Entries[T]`: what turns out wrong is marked, `entries.mark(key, word)`.
+
+    `T` is a Value with a part named `mark` that takes the words in `marks`. A mark beside an unseen change of the
+    entry is a conflict, and until a person decides, the entry without a mark is the one shown.
+    """
+    from crdtsync.documents.entries import Entries
+
+    rule = Rule("never_removed", severity, mark=mark, marks=tuple(marks))
+    return _field(rule, default_factory=Entries)
+
+
+def append_only(*, by: Sequence[str] = (), severity: Severity = "high") -> Any:
+    """Entries that are only ever added, declared as `Entries[T]`: payments, reminders sent, card reads.
+
+    Each has its content for an id, so that importing the same twice, or at two sites, is one. With `by`, an entry that
+    has all these parts is named by them alone: a second one under the same name adds nothing, the first one stays.
+    """
+    from crdtsync.documents.entries import Entries
+
+    return _field(Rule("append_only", severity, by_value=True, by=tuple(by)), default_factory=Entries)
+
+
+def versions(*, severity: Severity = "medium") -> Any:
+    """Frozen versions with parents, declared as `Versions[T]`: what was signed never changes.
+
+    Whoever adds one builds on the versions that they saw. Two that were added unseen by each other are both shown, as
+    a conflict of severity `severity`, until a version is added that builds on both.
+    """
+    from crdtsync.documents.version import Versions
+
+    return _field(Rule("versions", severity), default_factory=Versions)
+
+
+def counter() -> Any:
+    """A sum, declared as `Counter`: what all have added and subtracted, each once. Not for money: see `append_only`."""
+    return _field(Rule("counter", "low"), default_factory=Counter)
 
 
 def flag_on_wins() -> Any:
@@ -191,6 +275,13 @@ def decide(rule: Rule, items: Sequence[Item]) -> Outcome:
         return Outcome(any(item.value is True for item in items), ())
     if rule.name == "flag_off_wins":
         return Outcome(all(item.value is True for item in items), ())
+    if rule.name == "counter":
+        plus, minus = counted(item.value for item in items)
+        return Outcome(plus - minus, ())
+    if rule.name in _STAYING:
+        items = [item for item in items if item.value is not None] or items
+    if rule.name == "append_only":
+        return _first(rule, items)
     distinct = survivors(items)
     if len(distinct) == 1:
         return Outcome(distinct[0].value, ())
@@ -204,8 +295,21 @@ def decide(rule: Rule, items: Sequence[Item]) -> Outcome:
     return Outcome(ranked[0].value, ranked)
 
 
+def is_marked(rule: Rule, value: Any) -> bool:
+    """Whether an entry that is never removed says of itself that it does not hold."""
+    return type(value) is dict and value.get(rule.mark) in rule.marks
+
+
+def _first(rule: Rule, items: Sequence[Item]) -> Outcome:
+    """What was added first under a content id. Different contents under one were forged, unless parts alone name it."""
+    distinct = sorted(survivors(items), key=lambda survivor: min((i.stamp, i.tag, i.sequence) for i in survivor.items))
+    return Outcome(distinct[0].value, tuple(distinct) if len(distinct) > 1 and not rule.by else ())
+
+
 def _rank(rule: Rule, survivor: Survivor) -> int:
     """The cautious value first, what somebody removed last; the order by time stays otherwise."""
     if survivor.value is None:
         return 2
+    if rule.mark:
+        return int(is_marked(rule, survivor.value))
     return 0 if rule.has_cautious and canonical(rule.cautious) == survivor.text else 1

@@ -16,7 +16,8 @@ from crdtsync.documents.record import Record, kinds
 from crdtsync.documents.schema import FieldPlan, KindPlan, base_type
 from crdtsync.documents.settling import settle
 from crdtsync.documents.slots import canonical
-from crdtsync.errors import UnknownKind, UsageError
+from crdtsync.documents.version import Found
+from crdtsync.errors import BadValue, UnknownKind, UsageError
 from crdtsync.ids import RecordId
 
 _INTEGER_LIMIT: Final = 2**63
@@ -50,6 +51,8 @@ def project(kind: str, record: RecordId, content: Content) -> Projection:
                 column(row, words, value)
     for name, keyed in settled.entries.items():
         columns[name](row, words, list(keyed.values()))
+    for name, found in settled.versions.items():
+        columns[name](row, words, found)
     for name in shape.texts:
         written = content.texts.get(name)
         if written:
@@ -65,8 +68,9 @@ def table_of(kind: str) -> tuple[dict[str, str], list[str]]:
     """The columns of a kind's table but for `id`, with their SQLite types, and the columns that get an index.
 
     A field is a column; flags are 0 or 1; a small model is JSON, with a column `field_part` for each scalar part;
-    entries are a JSON list; `conflicted` is the number of fields in conflict. Raises UnknownKind, or UsageError when
-    two fields come to one column.
+    entries are a JSON list; so are versions, oldest first, with a column `field_part` for each scalar part of the head
+    that is shown first; a counter is its sum; `conflicted` is the number of fields in conflict. Raises UnknownKind, or
+    UsageError when two fields come to one column.
     """
     shape = _shape(kind)
     if shape is None:
@@ -82,7 +86,9 @@ def column_value(model: type[Record], name: str, value: Any) -> Any:
         return None
     if plan.rule.name == "text":
         return str(value)
-    if plan.rule.name == "entries":
+    if plan.versions:
+        raise BadValue(f"{model.kind}.{name}: versions are not looked for whole; ask in SQL for a part of the head")
+    if plan.entries:
         return canonical([plan.to_json(plan.check(entry)) for entry in value])
     plain = plan.to_json(plan.check(value))
     return canonical(plain) if plan.model is not None else _sql_value(plain)
@@ -104,7 +110,7 @@ class _Shape:
         for name, column in plan.fields.items():
             if name not in _UNPROJECTED:
                 self._add(column)
-                if column.base is RecordId and column.rule.name != "entries":
+                if column.base is RecordId and not column.entries:
                     links.append(name)
         self._column("conflicted", "INTEGER", 0)
         self.indexes: Final = list(dict.fromkeys([*links, *indexes]))
@@ -117,20 +123,21 @@ class _Shape:
         name = plan.name
         if rule == "text":
             self._column(name, "TEXT", None)
-        elif rule == "entries":
+        elif plan.entries:
             self._column(name, "TEXT", "[]")
             self.columns[name] = _entries_column(name, _searched(plan.base))
         elif plan.model is not None:
-            self._column(name, "TEXT", None)
+            self._column(name, "TEXT", "[]" if plan.versions else None)
             parts = {part: base_type(info.annotation) for part, info in plan.model.model_fields.items()}
             scalars = [part for part, base in parts.items() if _sql_type(base) is not None]
             for part in scalars:
                 self._column(f"{name}_{part}", _sql_type(parts[part]) or "", None)
             names = {part: f"{name}_{part}" for part in scalars}
-            self.columns[name] = _model_column(name, names, frozenset(p for p in parts if _searched(parts[p])))
+            fill = _model_column(name, names, frozenset(p for p in parts if _searched(parts[p])))
+            self.columns[name] = _versions_column(name, fill) if plan.versions else fill
         else:
-            flag = rule in ("flag_on_wins", "flag_off_wins")
-            self._column(name, _sql_type(plan.base) or "BLOB", 0 if flag else None)
+            zero = rule in ("flag_on_wins", "flag_off_wins", "counter")
+            self._column(name, _sql_type(plan.base) or "BLOB", 0 if zero else None)
             self.columns[name] = _scalar_column(name, _searched(plan.base))
 
     def _column(self, name: str, sql_type: str, blank: Any) -> None:
@@ -229,5 +236,16 @@ def _entries_column(name: str, searched: bool) -> Column:
         row[name] = canonical(value)
         if searched:
             _collect(value, words)
+
+    return fill
+
+
+def _versions_column(name: str, head: Column) -> Column:
+    """All versions, with parts and words of the head that is shown first; words of the other heads too."""
+
+    def fill(row: dict[str, Any], words: list[str], value: Found) -> None:
+        for number, each in enumerate(value.heads):
+            head({} if number else row, words, each.value)
+        row[name] = canonical(list(value.shown.values()))
 
     return fill

@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from crdtsync.documents.count import Counter
 from crdtsync.documents.document import Content
-from crdtsync.documents.edits import Edit, EditEntry, EditText, SetField
+from crdtsync.documents.edits import Edit, EditCounter, EditEntry, EditText, SetField
 from crdtsync.documents.entries import Entries, entry_rank
 from crdtsync.documents.merge import decide
 from crdtsync.documents.record import Reading, Record, UnknownRecord, model_of
@@ -17,6 +18,7 @@ from crdtsync.documents.schema import REGISTER, FieldPlan
 from crdtsync.documents.settling import Settled, commits_of, settle
 from crdtsync.documents.slots import Item, canonical, items_of, split_slot
 from crdtsync.documents.text import Text
+from crdtsync.documents.version import Version, Versions
 from crdtsync.errors import BadValue
 from crdtsync.ids import RecordId
 
@@ -40,25 +42,45 @@ def read(kind: str, record: RecordId, content: Content) -> Record | UnknownRecor
 
 
 def _shown_value(plan: FieldPlan, settled: Settled, content: Content, reading: Reading) -> Any:
-    name = plan.name
-    if plan.rule.name == "text":
-        return Text.as_read(content.texts.get(name, ""))
-    if plan.rule.name == "entries":
-        held = {}
-        for key, value in settled.entries.get(name, {}).items():
-            try:
-                held[key] = plan.from_json(value)
-            except ValidationError:
-                reading.unknown.setdefault(name, []).append(value)
-        return Entries.as_read(held)
-    plain = settled.shown.get(name)
+    if plan.handle:
+        return _handle(plan, settled, content, reading)
+    plain = settled.shown.get(plan.name)
     if plain is None:
         return plan.default
     try:
         return plan.from_json(plain)
     except ValidationError:
-        reading.unknown.setdefault(name, []).append(plain)
+        reading.unknown.setdefault(plan.name, []).append(plain)
         return plan.default
+
+
+def _handle(plan: FieldPlan, settled: Settled, content: Content, reading: Reading) -> Any:
+    if plan.entries:
+        held = {}
+        for key, value in settled.entries.get(plan.name, {}).items():
+            try:
+                held[key] = plan.from_json(value)
+            except ValidationError:
+                reading.unknown.setdefault(plan.name, []).append(value)
+        return Entries.as_read(held)
+    if plan.rule.name == "text":
+        return Text.as_read(content.texts.get(plan.name, ""))
+    if plan.versions:
+        return _shown_versions(plan, settled, reading)
+    return Counter.as_read(settled.shown.get(plan.name, 0))
+
+
+def _shown_versions(plan: FieldPlan, settled: Settled, reading: Reading) -> Versions[Any]:
+    found = settled.versions.get(plan.name)
+    if found is None:
+        return Versions()
+    held = {}
+    for key, value in found.shown.items():
+        try:
+            held[key] = plan.version_from_json(value)
+        except ValidationError:
+            reading.unknown.setdefault(plan.name, []).append(value)
+    return Versions.as_read(held, [head.value["id"] for head in found.heads])
 
 
 def _conflict_values(fields: Mapping[str, FieldPlan], settled: Settled, reading: Reading) -> None:
@@ -67,11 +89,15 @@ def _conflict_values(fields: Mapping[str, FieldPlan], settled: Settled, reading:
             plan = fields[value.get("field", conflict.fields[0])]
             shown = reading.conflicts.setdefault(plan.name, [])
             try:
-                held = None if value["value"] is None else plan.from_json(value["value"])
+                held = None if value["value"] is None else _held(plan, value["value"])
             except ValidationError:
                 held = value["value"]
             if held not in shown:
                 shown.append(held)
+
+
+def _held(plan: FieldPlan, plain: Any) -> Any:
+    return plan.version_from_json(plain) if plan.versions else plan.from_json(plain)
 
 
 def _unknown_values(content: Content, fields: Mapping[str, FieldPlan]) -> dict[str, list[Any]]:
@@ -128,6 +154,12 @@ def edits_of(record: Record | UnknownRecord, new_key: Callable[[], str]) -> list
                 found.append(EditText(name, held.base, hunks))
         elif isinstance(held, Entries):
             found.extend(_entry_edits(name, held, slots, new_key))
+        elif isinstance(held, Versions):
+            found.extend(EditEntry(name, key, value, _of_entry(slots, key)) for key, value in held.edits())
+        elif isinstance(held, Counter):
+            counted = held.edit()
+            if counted is not None:
+                found.append(EditCounter(name, *counted))
         elif name in reading.assigned:
             value = None if held is None else field.to_json(held)
             if slots or value is not None:
@@ -142,6 +174,10 @@ def _by_field(slots: Mapping[str, str]) -> dict[str, dict[str, str]]:
     for slot, raw in slots.items():
         found.setdefault(slot.partition("/")[0], {})[slot] = raw
     return found
+
+
+def _of_entry(slots: Mapping[str, str], key: str) -> dict[str, str]:
+    return {slot: raw for slot, raw in slots.items() if split_slot(slot)[1] == key}
 
 
 def _entry_edits(
@@ -184,6 +220,10 @@ def fields_json(record: Record | UnknownRecord) -> dict[str, Any]:
             value: Any = str(held)
         elif isinstance(held, Entries):
             value = held.json()
+        elif isinstance(held, Versions):
+            value = [field.to_json(version) for version in held]
+        elif isinstance(held, Counter):
+            value = held.value
         elif name in reading.unknown and name not in reading.assigned:
             value = reading.shown.get(name)
         else:
@@ -205,6 +245,8 @@ def conflicts_json(record: Record | UnknownRecord) -> dict[str, list[Any]]:
 
 
 def _plain(plan: FieldPlan, value: Any) -> Any:
+    if isinstance(value, Version):
+        return plan.to_json(value)
     try:
         canonical(value)
     except (TypeError, ValueError):
@@ -218,14 +260,16 @@ def parse_value(model: type[Record], field: str, text: str) -> Any:
     plan = model.plan().field(field)
     if text == "":
         return None
-    if plan.as_written and plan.rule.name != "entries":
+    if plan.as_written and not plan.rule.keyed:
         return text
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
         raise BadValue(f"{model.kind}.{field}: expected JSON, for example {_example(plan)}") from None
-    if plan.rule.name == "entries" and not isinstance(value, list):
+    if plan.entries and not isinstance(value, list):
         raise BadValue(f"{model.kind}.{field}: expected a JSON list of entries, for example {_example(plan)}")
+    if plan.versions and not isinstance(value, dict | list):
+        raise BadValue(f"{model.kind}.{field}: expected a version as JSON, or a list, for example {_example(plan)}")
     return value
 
 
@@ -235,4 +279,4 @@ def _example(plan: FieldPlan) -> str:
         example = f'{{"{part}": ...}}'
     else:
         example = {bool: "true", int: "12", float: "1.5", dict: '{"name": ...}'}.get(plan.base, '"..."')
-    return f"[{example}]" if plan.rule.name == "entries" else example
+    return f"[{example}]" if plan.rule.keyed else example

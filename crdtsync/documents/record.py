@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
+from crdtsync.documents.count import Counter
 from crdtsync.documents.document import Content
 from crdtsync.documents.entries import Entries
 from crdtsync.documents.merge import register
 from crdtsync.documents.schema import FieldPlan, KindPlan, bad_value
 from crdtsync.documents.slots import canonical
 from crdtsync.documents.text import Text
+from crdtsync.documents.version import Version, Versions
 from crdtsync.errors import BadValue, Undecided, UnknownField, UsageError
 from crdtsync.ids import RecordId
 
@@ -45,6 +47,7 @@ _RESERVED: Final = frozenset(
 )
 _KINDS: Final[dict[str, type[Record]]] = {}
 _EMPTY: Final = Content({}, {})
+_VERSIONS: Final = (dict, list, tuple, BaseModel, Version, Versions)
 
 
 class Reading:
@@ -147,11 +150,22 @@ class Record(BaseModel):
             raise UsageError(f"{kind}: the types of all fields must be known where the class is defined; import them")
         cls.kind = kind
         cls.plan()
-        if cls.clinical or cls.billing:
-            loose = [name for name, field in cls.plan().fields.items() if field.rule.name == "latest"]
-            if loose:
-                raise UsageError(f"{kind}.{loose[0]}: `latest` loses one of two values; such kinds refuse it")
+        cls._refuse_loss(kind)
         _KINDS[kind] = cls
+
+    @classmethod
+    def _refuse_loss(cls, kind: str) -> None:
+        """Refuse `latest` where it would harm somebody: in clinical and billing kinds, and for such values."""
+        for name, field in cls.plan().fields.items():
+            of_kind = "clinical" if cls.clinical else "billing" if cls.billing else ""
+            careful = of_kind or field.careful
+            if field.rule.name == "latest" and careful:
+                what = f"{kind} is a {careful} kind" if of_kind else f"its type is a {careful} one"
+                raise UsageError(
+                    f"{kind}.{name}: `latest` drops one of two values without a word, and {what}; declare the field "
+                    "with register(), which keeps both for a person to decide, or with another rule, or move it into "
+                    "a kind of its own"
+                )
 
     @classmethod
     def plan(cls) -> KindPlan:
@@ -213,8 +227,10 @@ class Record(BaseModel):
     def assign(self, field: str, value: Any) -> None:
         """Set a field; None clears it. The same as `record.field = value`.
 
-        Entries: a list replaces what is shown. Text: the text is made this one by the fewest changes. In a conflict
-        the assignment decides it. Raises UnknownField, or BadValue with what is expected.
+        Entries: a list replaces what is shown (`append_only`: what is not there is added). Text: the text is made this
+        one by the fewest changes. Versions: a version, or each of a list that is not there, is added. Counter: what is
+        missing to this number is added. In a conflict the assignment decides it. Raises UnknownField, or BadValue with
+        what is expected.
         """
         plan = self.plan().field(field)
         if plan.handle:
@@ -277,14 +293,21 @@ class Record(BaseModel):
             return
         if isinstance(held, Text):
             held.replace("" if value is None else str(value) if isinstance(value, Text) else value)
+        elif isinstance(held, Versions | Counter):
+            self._assign_checked(plan, held, value)
         elif value is None or isinstance(value, list | tuple | Entries):
             held.replace(value or ())
         else:
             raise BadValue(f"{self.kind}.{plan.name}: expected a list of entries")
 
+    def _assign_checked(self, plan: FieldPlan, held: Versions[Any] | Counter, value: Any) -> None:
+        if isinstance(held, Versions) and value is not None and not isinstance(value, _VERSIONS):
+            raise BadValue(f"{self.kind}.{plan.name}: expected a version, or a list of versions")
+        held.assign(value)
+
     def _bind(self) -> None:
         for plan in self.plan().keyed:
-            self.__dict__[plan.name].bind(plan.check, plan.to_json, plan.rule.by_value)
+            self.__dict__[plan.name].bind(plan.check, plan.to_json, plan.rule)
 
     if not TYPE_CHECKING:  # a type checker keeps to the declared fields
 

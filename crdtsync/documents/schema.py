@@ -6,15 +6,17 @@ import datetime
 import types
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Final, Literal, NewType, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Final, Literal, NewType, Union, cast, get_args, get_origin
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from crdtsync.documents.count import Counter
 from crdtsync.documents.entries import Entries, entry_type
-from crdtsync.documents.merge import Rule
+from crdtsync.documents.merge import ENTRY_RULES, Rule
 from crdtsync.documents.slots import canonical, too_deep
 from crdtsync.documents.text import Text
+from crdtsync.documents.version import RESERVED, Version, Versions
 from crdtsync.errors import BadValue, UnknownField, UsageError
 from crdtsync.ids import RecordId
 
@@ -37,8 +39,12 @@ class Value(BaseModel):
 
     Frozen: change one with `record.address = record.address.model_copy(update={"city": "Gera"})`. Parts that a newer
     version of the program added are kept when a value is read, changed and written back.
+
+    A class that sets `clinical` or `billing` is refused as the type of a field under `latest`, in every kind.
     """
 
+    clinical: ClassVar[bool] = False
+    billing: ClassVar[bool] = False
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="allow", defer_build=True)
 
 
@@ -51,8 +57,10 @@ class FieldPlan:
         self.rule: Final = next((item for item in info.metadata if isinstance(item, Rule)), REGISTER)
         self.annotation: Final = info.annotation
         self.constraints: Final = tuple(item for item in info.metadata if not isinstance(item, Rule))
-        self.handle: Final = self.rule.name in ("entries", "text")
-        self.inner: Final = entry_type(self.annotation) if self.rule.name == "entries" else self.annotation
+        self.entries: Final = self.rule.name in ENTRY_RULES
+        self.versions: Final = self.rule.name == "versions"
+        self.handle: Final = self.rule.keyed or self.rule.name in ("text", "counter")
+        self.inner: Final = self._inner_type()
         self.base: Final = base_type(self.inner)
         self.is_any: Final = self.base is Any or self.base is object
         self.model: Final = self.base if isinstance(self.base, type) and issubclass(self.base, BaseModel) else None
@@ -60,29 +68,69 @@ class FieldPlan:
         self._exact: Final = self._exact_type()
         self._check_declaration()
 
+    def _inner_type(self) -> Any:
+        """What one value is: of an entry, of a version, of a counter's sum, else of the field."""
+        if self.rule.keyed:
+            return entry_type(self.annotation)
+        return int if self.rule.name == "counter" else self.annotation
+
     def _exact_type(self) -> Any:
         """The plain type whose values need no checking and are JSON as they stand; None when there is none."""
         plain = self.base if self.base in (str, int, bool) else None
-        constrained = self.constraints and self.rule.name != "entries"
+        constrained = self.constraints and not self.rule.keyed
         return None if plain is None or constrained or self.inner not in (plain, plain | None) else plain
 
     def _check_declaration(self) -> None:
         where = f"{self.kind}.{self.name}"
         held = get_origin(self.annotation) or self.annotation
-        if self.rule.name == "entries" and held is not Entries:
+        if self.entries and held is not Entries:
             raise UsageError(f"{where}: declare a field of entries as Entries[T]")
+        if self.versions and (held is not Versions or self.model is None or RESERVED & self.model.model_fields.keys()):
+            raise UsageError(f"{where}: declare versions as Versions[T], T being a Value without parts id and parents")
+        if self.rule.name == "counter" and held is not Counter:
+            raise UsageError(f"{where}: declare a counter as Counter")
         if self.rule.name == "text" and held is not Text:
             raise UsageError(f"{where}: declare a field of text as Text")
         if self.rule.name.startswith("flag") and held is not bool:
             raise UsageError(f"{where}: declare a flag as bool")
+        if self.rule.mark and not self._takes_marks():
+            raise UsageError(
+                f"{where}: entries that are never removed are a Value with a part {self.rule.mark!r} that may be None "
+                f"or {' or '.join(self.rule.marks)}; name another part with never_removed(mark=...)"
+            )
+        if self.rule.has_cautious and not self._takes(self.adapter, self.rule.cautious):
+            raise UsageError(f"{where}: the cautious value is none that the field takes; it is compared as JSON")
+
+    def _takes_marks(self) -> bool:
+        part = None if self.model is None else self.model.model_fields.get(self.rule.mark)
+        if part is None or not self.rule.marks:
+            return False
+        adapter: TypeAdapter[Any] = TypeAdapter(cast(Any, part.annotation))
+        return all(self._takes(adapter, word) for word in (None, *self.rule.marks))
+
+    @staticmethod
+    def _takes(adapter: TypeAdapter[Any], value: Any) -> bool:
+        try:
+            adapter.validate_python(value)
+        except ValidationError:
+            return False
+        return True
 
     @cached_property
     def adapter(self) -> TypeAdapter[Any]:
         """Checks values of the field (of one entry, where the field has entries) and turns them into JSON."""
         annotation: Any = self.inner
-        if self.constraints and self.rule.name != "entries":
+        if self.constraints and not self.rule.keyed:
             annotation = Annotated[(annotation, *self.constraints)]
         return TypeAdapter(annotation)
+
+    @property
+    def careful(self) -> str:
+        """`clinical` or `billing` where the type of the field says so, else empty."""
+        for word in ("clinical", "billing"):
+            if self.model is not None and getattr(self.model, word, False):
+                return word
+        return ""
 
     @property
     def default(self) -> Any:
@@ -90,10 +138,18 @@ class FieldPlan:
         return False if self.rule.name in ("flag_on_wins", "flag_off_wins") else None
 
     def to_json(self, value: Any) -> Any:
-        """A checked value as JSON."""
+        """A checked value as JSON. A whole `Version` has `id` and `parents` beside its parts."""
         if self.is_any or type(value) is self._exact:
             return value
+        if type(value) is Version:
+            plain = self.adapter.dump_python(value.value, mode="json", exclude_none=True)
+            return {"id": value.id, "parents": list(value.parents), **plain}
         return self.adapter.dump_python(value, mode="json", exclude_none=True)
+
+    def version_from_json(self, value: Mapping[str, Any]) -> Version[Any]:
+        """A version as `find_versions` gives it. Raises ValidationError like `from_json`."""
+        content = {name: part for name, part in value.items() if name not in RESERVED}
+        return Version(value["id"], tuple(value["parents"]), self.adapter.validate_python(content))
 
     def from_json(self, value: Any) -> Any:
         """A value as a document holds it. Raises ValidationError for what this version of the program cannot hold."""
@@ -108,6 +164,8 @@ class FieldPlan:
         them, and are refused otherwise.
         """
         try:
+            if self.is_any and isinstance(value, BaseModel):
+                value = value.model_dump(mode="json", exclude_none=True)
             checked = self.from_json(value)
             unfit = self._unfit(checked, known)
         except ValidationError as error:
@@ -143,7 +201,7 @@ class KindPlan:
         self.fields: Final = {name: FieldPlan(kind, name, info) for name, info in model.model_fields.items()}
         self.rules: Final[Mapping[str, Rule]] = {name: plan.rule for name, plan in self.fields.items()}
         self.severities: Final = {name: plan.rule.severity for name, plan in self.fields.items()}
-        self.keyed: Final = tuple(plan for plan in self.fields.values() if plan.rule.name == "entries")
+        self.keyed: Final = tuple(plan for plan in self.fields.values() if plan.rule.keyed)
         groups: dict[str, list[str]] = {}
         for name, plan in self.fields.items():
             if plan.rule.group is not None:

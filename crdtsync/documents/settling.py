@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from crdtsync.documents.conflict import FieldConflict, field_conflict, group_conflicts
 from crdtsync.documents.entries import entry_rank
 from crdtsync.documents.merge import Rule, decide, survivors
 from crdtsync.documents.schema import KindPlan
 from crdtsync.documents.slots import Item, as_item, items_of, parse_items, split_slot, written_by
+from crdtsync.documents.version import Found, find_versions
 from crdtsync.ids import RecordId
-
-_FLAGS: Final = ("flag_on_wins", "flag_off_wins")
 
 
 class Settled:
     """What a document says: `shown` per field as JSON (fields that nothing set are missing), `entries` per field and
-    key, and the conflicts."""
+    key, `versions` per field, and the conflicts."""
 
-    __slots__ = ("conflicts", "entries", "shown")
+    __slots__ = ("conflicts", "entries", "shown", "versions")
 
     def __init__(self) -> None:
         self.shown: dict[str, Any] = {}
         self.entries: dict[str, dict[str, Any]] = {}
+        self.versions: dict[str, Found] = {}
         self.conflicts: list[FieldConflict] = []
 
 
@@ -43,7 +43,7 @@ def settle(plan: KindPlan, record: RecordId, slots: Mapping[str, str]) -> Settle
         items = parse_items(raw)
         if items is None:
             continue
-        if rule.name == "entries":
+        if rule.keyed:
             entry, slash, tag = tag.rpartition("/")
             if slash:
                 found = entries.setdefault(field, {}).setdefault(entry, [])
@@ -53,10 +53,10 @@ def settle(plan: KindPlan, record: RecordId, slots: Mapping[str, str]) -> Settle
         elif field in held:
             first, its = held.pop(field)
             several[field] = [as_item(first, item) for item in its] + [as_item(tag, item) for item in items]
-        elif len(items) == 1:
+        elif len(items) == 1 and (rule.plain or rule.name != "counter"):
             held[field] = (tag, items)
             value = items[0][2]
-            shown[field] = value is True if rule.name in _FLAGS else value
+            shown[field] = value if rule.plain else value is True
         else:
             several[field] = [as_item(tag, item) for item in items]
     for field, conflicting in several.items():
@@ -65,7 +65,10 @@ def settle(plan: KindPlan, record: RecordId, slots: Mapping[str, str]) -> Settle
         if outcome.undecided:
             settled.conflicts.append(field_conflict(record, field, rules[field].severity, outcome.undecided))
     for field, keyed in entries.items():
-        settled.entries[field] = _settle_entries(settled, record, field, rules[field], keyed)
+        if rules[field].name == "versions":
+            settled.versions[field] = _settle_versions(settled, record, field, rules[field], keyed)
+        else:
+            settled.entries[field] = _settle_entries(settled, record, field, rules[field], keyed)
     for members in plan.groups.values():
         _settle_group(settled, record, plan, members, held, several)
     if len(settled.conflicts) > 1:
@@ -89,6 +92,15 @@ def _settle_entries(
             since = min(item.stamp for item in items) if rule.by_value else 0
             ranked.append(((since, *entry_rank(key)), key, value))
     return {key: value for _, key, value in sorted(ranked, key=lambda entry: entry[0])}
+
+
+def _settle_versions(
+    settled: Settled, record: RecordId, field: str, rule: Rule, keyed: Mapping[str, Sequence[Item]]
+) -> Found:
+    found = find_versions(keyed)
+    if len(found.heads) > 1:
+        settled.conflicts.append(field_conflict(record, field, rule.severity, found.heads))
+    return found
 
 
 def _settle_group(

@@ -10,7 +10,8 @@ what was written later stays in any case:
     y          y           y was written over it: it stays, and `later` names it
 
 Several changes are undone from the newest to the oldest, so that one which was overwritten by another of them comes
-back as well. A text is taken back by hunks, between the characters that came since.
+back as well. A text is taken back by hunks, between the characters that came since. Under some rules nothing goes away:
+`staying` tells what is written there instead.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
 from crdtsync.documents.document import Content
-from crdtsync.documents.edits import Edit, EditEntry, EditText, Restore, SetField
+from crdtsync.documents.edits import Edit, EditCounter, EditEntry, EditText, Restore, SetField
 from crdtsync.documents.record import model_of
 from crdtsync.documents.slots import Item, canonical, items_of, slot_key, split_slot
+from crdtsync.documents.staying import take_back
 from crdtsync.documents.text import Hunk, difference, rebase
 
 Place = tuple[str, str | None]
@@ -80,8 +82,10 @@ def undone(kind: str, turns: Sequence[Turn], now: Content) -> Undone:
     board = _Board(now.slots)
     for turn in reversed(turns):
         board.take_back(turn)
-    edits: list[Edit] = [edit for place in board.touched if (edit := board.edit(kind, place))]
-    later = [each for place in board.touched for each in board.later(place)]
+    staying = take_back(kind, [(turn.before.slots, turn.after.slots) for turn in turns], now.slots)
+    places = [place for place in board.touched if place not in staying.places]
+    edits: list[Edit] = [*staying.edits, *(edit for place in places if (edit := board.edit(kind, place)))]
+    later = [each for place in places for each in board.later(place)]
     texts = dict(now.texts)
     for field in sorted({name for turn in turns for name in _texts_changed(turn)}):
         text, woven = _text_before(field, turns, texts.get(field, ""))
@@ -192,6 +196,9 @@ def _slots_after(now: Mapping[str, str], edits: Sequence[Edit]) -> dict[str, str
     stamp = max((item.stamp for slot, raw in now.items() for item in items_of("", raw)), default=0) + 1
     for edit in edits:
         if isinstance(edit, EditText):
+            continue
+        if isinstance(edit, EditCounter):
+            slots[slot_key(edit.field, _PREVIEW_TAG)] = canonical([[0, stamp, [edit.plus, edit.minus]]])
             continue
         for slot in edit.seen:
             slots.pop(slot, None)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from crdtsync.documents.edits import Edit, EditText, Restore, SetField
+from crdtsync.documents.edits import Edit, EditCounter, EditText, Restore, SetField
 from crdtsync.documents.record import Record, model_of
 from crdtsync.documents.slots import items_of
 
@@ -36,6 +36,8 @@ def weigh(kind: str, edits: Sequence[Edit]) -> Weight:
             overwritten |= gone > 0
             retractions += 0 < len(edit.base) == gone and not added
             continue
+        if isinstance(edit, EditCounter):
+            continue  # what was counted is all there still
         stood = _stood(edit.seen)
         overwritten |= stood
         values = [item.value for item in edit.items] if isinstance(edit, Restore) else [edit.value]

@@ -1,43 +1,65 @@
 """The records of a medical practice, declared with the same means that an application uses for its own."""
 
-from crdtsync.practice.appointment import Appointment, Slot
+from crdtsync.practice.appointment import Appointment, Reminder, Slot
+from crdtsync.practice.attachment import Attachment, AttachmentVersion
+from crdtsync.practice.charge_item import ChargeCode, ChargeItem
 from crdtsync.practice.chart import (
     Allergy,
     ChartEntry,
+    ChartVersion,
     Condition,
     ConditionCode,
     Immunization,
     Observation,
     ObservationValue,
 )
-from crdtsync.practice.invoice import Invoice, InvoiceLine
-from crdtsync.practice.medication import Dosage, Drug, MedicationStatement, Period, Prescription, PrescriptionContent
+from crdtsync.practice.diagnostic_report import DiagnosticReport
+from crdtsync.practice.invoice import Invoice, InvoiceLine, Payment
+from crdtsync.practice.medication import (
+    Dosage,
+    Drug,
+    Issue,
+    MedicationStatement,
+    Period,
+    Prescription,
+    PrescriptionContent,
+)
 from crdtsync.practice.patient import Address, Patient
-from crdtsync.practice.settings import Setting, Task, Template
+from crdtsync.practice.settings import Setting, Task, Template, TemplateVersion
 from crdtsync.practice.visit import Visit
 
 __all__ = [
     "Address",
     "Allergy",
     "Appointment",
+    "Attachment",
+    "AttachmentVersion",
+    "ChargeCode",
+    "ChargeItem",
     "ChartEntry",
+    "ChartVersion",
     "Condition",
     "ConditionCode",
+    "DiagnosticReport",
     "Dosage",
     "Drug",
     "Immunization",
     "Invoice",
     "InvoiceLine",
+    "Issue",
     "MedicationStatement",
     "Observation",
     "ObservationValue",
     "Patient",
+    "Payment",
     "Period",
     "Prescription",
     "PrescriptionContent",
+    "Reminder",
     "Setting",
     "Slot",
     "Task",
     "Template",
+    "TemplateVersion",
     "Visit",
 ]

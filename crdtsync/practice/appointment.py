@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import AwareDatetime
 
-from crdtsync.documents import Link, Record, Text, Value, once, register, status, text
+from crdtsync.documents import Entries, Link, Record, Text, Value, append_only, once, register, status, text
 
 AppointmentStatus = Literal["proposed", "pending", "booked", "arrived", "fulfilled", "cancelled", "noshow"]
 
@@ -19,8 +19,24 @@ class Slot(Value):
     resources: tuple[str, ...] = ()
 
 
+class Reminder(Value):
+    """A reminder that was sent: by which channel (sms, mail, letter) and of which beginning of the slot.
+
+    These two name it, so a reminder that two sites sent unseen by each other is one in the record.
+    """
+
+    channel: str
+    start: AwareDatetime
+    sent_at: AwareDatetime | None = None
+    site: str | None = None
+    text: str | None = None
+
+
 class Appointment(Record, kind="appointment"):
-    """A booked time (FHIR Appointment). `calendar` is the name of a calendar."""
+    """A booked time (FHIR Appointment). `calendar` is the name of a calendar.
+
+    `reminders` are of the form of `Reminder`, or whatever JSON a practice program keeps of them.
+    """
 
     indexes: ClassVar[tuple[str, ...]] = ("calendar", "slot_start")
 
@@ -29,4 +45,5 @@ class Appointment(Record, kind="appointment"):
     patient: Link | None = register()
     title: str | None = register()
     status: AppointmentStatus | None = status("proposed<pending<booked<arrived<fulfilled", "cancelled", "noshow")
+    reminders: Entries[Any] = append_only(by=("channel", "start"))
     note: Text = text()

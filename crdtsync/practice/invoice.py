@@ -1,11 +1,11 @@
-"""Invoices, as long as they are drafts."""
+"""Invoices: what is asked of whom, and what was paid."""
 
 from __future__ import annotations
 
 import datetime
 from typing import Any, ClassVar, Literal
 
-from crdtsync.documents import Entries, Link, Record, Value, entries, once, register, status
+from crdtsync.documents import Entries, Link, Record, Value, append_only, entries, once, register, status
 
 InvoiceStatus = Literal["draft", "ready", "issued", "balanced", "cancelled"]
 
@@ -13,6 +13,7 @@ InvoiceStatus = Literal["draft", "ready", "issued", "balanced", "cancelled"]
 class InvoiceLine(Value):
     """One service. Money is whole cents."""
 
+    billing: ClassVar[bool] = True
     code: str | None = None
     text: str | None = None
     count: int | None = None
@@ -20,6 +21,15 @@ class InvoiceLine(Value):
     amount_cents: int | None = None
     reason: str | None = None
     date: datetime.date | None = None
+
+
+class Payment(Value):
+    """Money that came in, in whole cents. `reference` tells apart what came on one day in equal amounts."""
+
+    billing: ClassVar[bool] = True
+    amount_cents: int
+    received_on: datetime.date | None = None
+    reference: str | None = None
 
 
 class Invoice(Record, kind="invoice"):
@@ -36,3 +46,4 @@ class Invoice(Record, kind="invoice"):
     number: str | None = once()
     issued_content: Any = once()
     cancels: Link | None = once()
+    payments: Entries[Payment] = append_only()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from crdtsync.documents import Link, Record, Value, once, register, status
+from pydantic import AwareDatetime
+
+from crdtsync.documents import Entries, Link, Record, Value, append_only, once, register, status
 
 StatementStatus = Literal["active", "on_hold", "stopped"]
 PrescriptionStatus = Literal["draft", "active", "completed", "cancelled", "stopped"]
@@ -14,6 +16,7 @@ PrescriptionStatus = Literal["draft", "active", "completed", "cancelled", "stopp
 class Drug(Value):
     """A medicine: name, strength ("5 mg"), form, and its code (PZN or ATC)."""
 
+    clinical: ClassVar[bool] = True
     name: str | None = None
     strength: str | None = None
     form: str | None = None
@@ -23,6 +26,7 @@ class Drug(Value):
 class Dosage(Value):
     """How much when; it moves as one, never half of each."""
 
+    clinical: ClassVar[bool] = True
     morning: float | None = None
     noon: float | None = None
     evening: float | None = None
@@ -42,10 +46,20 @@ class Period(Value):
 class PrescriptionContent(Value):
     """What a prescription says."""
 
+    clinical: ClassVar[bool] = True
     drug: Drug | None = None
     dosage: Dosage | None = None
     quantity: str | None = None
     kind: str | None = None
+
+
+class Issue(Value):
+    """When and how a prescription was given out: printed, sent, and under which number."""
+
+    at: AwareDatetime
+    how: str | None = None
+    by: str | None = None
+    number: str | None = None
 
 
 class MedicationStatement(Record, kind="medication_statement"):
@@ -66,7 +80,10 @@ class MedicationStatement(Record, kind="medication_statement"):
 
 
 class Prescription(Record, kind="prescription"):
-    """A prescription (FHIR MedicationRequest): what it says never changes."""
+    """A prescription (FHIR MedicationRequest): what it says never changes.
+
+    `issued` are of the form of `Issue`, or whatever JSON a practice program keeps of it.
+    """
 
     clinical: ClassVar[bool] = True
 
@@ -74,3 +91,4 @@ class Prescription(Record, kind="prescription"):
     medication_statement: Link | None = register()
     content: PrescriptionContent | None = once()
     status: PrescriptionStatus | None = status("draft<active<completed", "cancelled", "stopped", severity="high")
+    issued: Entries[Any] = append_only()

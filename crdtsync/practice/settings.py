@@ -5,7 +5,22 @@ from __future__ import annotations
 import datetime
 from typing import Any, ClassVar, Literal
 
-from crdtsync.documents import Link, Record, Text, flag_off_wins, flag_on_wins, latest, once, register, text
+from pydantic import AwareDatetime
+
+from crdtsync.documents import (
+    Link,
+    Record,
+    Text,
+    Value,
+    Versions,
+    flag_off_wins,
+    flag_on_wins,
+    latest,
+    once,
+    register,
+    text,
+    versions,
+)
 
 Scope = Literal["practice", "site", "workstation", "user"]
 
@@ -22,14 +37,24 @@ class Setting(Record, kind="setting"):
     permission: bool = flag_off_wins()
 
 
+class TemplateVersion(Value):
+    """A released state of a template."""
+
+    body: str | None = None
+    author: str | None = None
+    at: AwareDatetime | None = None
+    reason: str | None = None
+
+
 class Template(Record, kind="template"):
-    """A form or a letter to be filled in (FHIR Questionnaire)."""
+    """A form or a letter to be filled in (FHIR Questionnaire): `body` is typed together, versions are released."""
 
     indexes: ClassVar[tuple[str, ...]] = ("name",)
 
     name: str | None = register()
     type: str | None = once()
     body: Text = text()
+    versions: Versions[TemplateVersion] = versions()
 
 
 class Task(Record, kind="task"):

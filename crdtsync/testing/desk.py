@@ -17,6 +17,7 @@ from crdtsync.ids import RecordId, record_id
 from crdtsync.practice import Allergy, Appointment, ChartEntry, MedicationStatement, Patient
 from crdtsync.practice.appointment import Slot
 from crdtsync.practice.medication import Dosage, Drug
+from crdtsync.testing import desk_rules
 from crdtsync.testing.desk_sessions import Sessions
 from crdtsync.testing.node import Node
 from crdtsync.testing.verdict import OracleFailed
@@ -48,6 +49,8 @@ class Desk:
         self._ids = ids
         self._canary = canary
         self._sessions = sessions or Sessions()
+        self.books = desk_rules.Books()
+        """What must stay by the rules of its fields."""
 
     # -- acts --------------------------------------------------------------------------------------------------------
 
@@ -99,12 +102,14 @@ class Desk:
             expected = [(record.kind, record.id, _registers(record)) for record in records]
             request = WriteRequest("dr.weber", "work", "desk-1", "care", changes)
             shown = self._sessions.shown(node)
-            node.write(request, lambda outcome: self._written(node, expected, shown, outcome))
+            promise = self.books.ask(changes)
+            node.write(request, lambda outcome: self._written(node, expected, promise, shown, outcome))
 
     def _written(
         self,
         node: Node,
         expected: list[tuple[str, RecordId, dict[str, Any]]],
+        promise: desk_rules.Promise,
         shown: int,
         outcome: WriteOutcome | None,
     ) -> None:
@@ -120,6 +125,7 @@ class Desk:
             if not node.up:
                 return
             self._sessions.read_back(node, kind, found, values)
+        self.books.keep(node, promise, [commit.id for commit in outcome.commits])
 
     # -- new records -------------------------------------------------------------------------------------------------
 
@@ -155,6 +161,9 @@ class Desk:
         start = _DAY + datetime.timedelta(minutes=15 * self._chance.randint(0, 40))
         return Slot(start=start, end=start + datetime.timedelta(minutes=15), resources=("Zimmer 1",))
 
+    def _staying(self, patient: RecordId) -> Record:
+        return desk_rules.new(self._chance, patient)
+
     # -- edits -------------------------------------------------------------------------------------------------------
 
     def _edit_patient(self, patient: Any) -> None:
@@ -183,15 +192,29 @@ class Desk:
             medication.status = self._chance.choice(("active", "on_hold", "stopped"))
 
     def _edit_appointment(self, appointment: Any) -> None:
-        if self._chance.random() < 0.5:
+        if self._chance.random() < 0.4:
             appointment.slot = self._slot()
+        elif self._chance.random() < 0.5:
+            desk_rules.remind(appointment, self._chance)
         else:
             appointment.status = self._chance.choice(("booked", "arrived", "cancelled"))
 
     def _edit_chart(self, entry: Any) -> None:
-        self._type(entry.draft)
+        if self._chance.random() < 0.7:
+            self._type(entry.draft)
+        else:
+            desk_rules.sign(entry, self._chance)
         if self._chance.random() < 0.05:
             entry.retracted = True
+
+    def _edit_sheet(self, sheet: Any) -> None:
+        desk_rules.edit_sheet(sheet, self._chance)
+
+    def _edit_invoice(self, invoice: Any) -> None:
+        desk_rules.edit_invoice(invoice, self._chance)
+
+    def _edit_prescription(self, prescription: Any) -> None:
+        desk_rules.edit_prescription(prescription, self._chance)
 
     def _type(self, text: Any) -> None:
         length = len(text)
@@ -206,6 +229,7 @@ _NEW: Final[tuple[Callable[[Desk, RecordId], Record], ...]] = (
     Desk._medication,
     Desk._appointment,
     Desk._chart_entry,
+    Desk._staying,
 )
 _EDITS: Final[dict[str, Callable[[Desk, Any], None]]] = {
     "patient": Desk._edit_patient,
@@ -213,6 +237,9 @@ _EDITS: Final[dict[str, Callable[[Desk, Any], None]]] = {
     "medication_statement": Desk._edit_medication,
     "appointment": Desk._edit_appointment,
     "chart_entry": Desk._edit_chart,
+    "simulated_sheet": Desk._edit_sheet,
+    "invoice": Desk._edit_invoice,
+    "prescription": Desk._edit_prescription,
 }
 _REGISTERS: Final = {
     "patient": ("family_name",),
@@ -220,6 +247,9 @@ _REGISTERS: Final = {
     "medication_statement": ("dosage",),
     "appointment": ("slot",),
     "chart_entry": (),
+    "simulated_sheet": ("risk",),
+    "invoice": (),
+    "prescription": (),
 }
 
 

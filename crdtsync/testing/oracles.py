@@ -94,12 +94,22 @@ def bounds(node: Process) -> None:
             raise OracleFailed(f"L7: {node.name} gives more credit than it has room")
 
 
+def cut_off(node: Process, ledger: Ledger) -> set[CommitId]:
+    """What was acknowledged and counts no more, since a removal or a fork cuts it off."""
+    state = node.replica.membership.state()
+    return {
+        CommitId(log, sequence)
+        for log, sequence in ledger.acknowledged
+        if (log in state.frozen and sequence > state.frozen[log].sequence)
+        or _cut_off(log, sequence, ledger, state.cuts)
+    }
+
+
 def nothing_lost(nodes: Sequence[Process], ledger: Ledger) -> None:
     """L1: whatever an application or a peer was told stands at every site, but for what a removal cuts off."""
-    state = nodes[0].replica.membership.state()
+    gone = cut_off(nodes[0], ledger)
     for (log, sequence), commit in ledger.acknowledged.items():
-        forked = log in state.frozen and sequence > state.frozen[log].sequence
-        if forked or _cut_off(log, sequence, ledger, state.cuts):
+        if CommitId(log, sequence) in gone:
             continue
         for node in nodes:
             stored = node.disk.kept(log, sequence)

@@ -100,8 +100,9 @@ class RotBook:
                 rotten.state = "reported"
 
     def look_over(self, node: Node) -> None:
-        """Let a site look over all that it keeps, as it does by and by."""
-        for _ in range(2 * (2 + max(node.disk.log_head().arrival, len(node.disk.listed())) // _PAGE)):
+        """Let a site look over all that it keeps, as it does by and by, view and log by turns: from where it is to the
+        end, the page that finds the end, and from the beginning on."""
+        for _ in range(2 * (3 + max(node.disk.log_head().arrival, len(node.disk.listed())) // _PAGE)):
             node.queue(node.machine.read_s, node.look_over)
 
     def _look(self, node: Node, mine: Sequence[Rotten], *, rotten_view: bool) -> None:

@@ -275,6 +275,7 @@ class World:
         nodes, archives = self.members(), self.keepers()
         oracles.nothing_lost([*nodes, *archives], self.ledger)
         oracles.cuts_kept(nodes, self.ledger)
+        self.desk.books.check(nodes, self.ledger, oracles.cut_off(nodes[0], self.ledger))
         oracles.twins(nodes)
         oracles.equal_conflicts(nodes)
         oracles.equal_branches(nodes)

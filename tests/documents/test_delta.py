@@ -3,7 +3,7 @@ import random
 import pytest
 
 from crdtsync import limits
-from crdtsync.documents import Document, EditEntry, EditText, Reach, SetField, check_delta
+from crdtsync.documents import Document, EditCounter, EditEntry, EditText, Reach, SetField, check_delta
 from crdtsync.documents.text import Hunk
 from crdtsync.errors import Poisoned
 
@@ -48,6 +48,14 @@ def test_long_keys_and_values_pass() -> None:
     document = Document(CLIENT)
     edits = [EditEntry("lines", "ü" * 500, "v" * 70_000, {}), SetField("f", "u" * 200, {})]
     check_delta(document.write(tag="mineaaaa", sequence=1, stamp=1, edits=edits), CLIENT)
+
+
+def test_counters_and_versions_pass() -> None:
+    document = Document(CLIENT)
+    for step in range(1, 40):
+        stored = {"text": "ü" * step, "parents": ["k" * 26] * step}
+        edits = [EditCounter("visits", 2**step, step), EditEntry("letters", "k" * 26, stored, {})]
+        check_delta(document.write(tag="mineaaaa", sequence=step, stamp=step, edits=edits), CLIENT)
 
 
 def test_another_writers_client_id_is_refused() -> None:

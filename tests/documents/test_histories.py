@@ -10,12 +10,39 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crdtsync.documents import Document, Entries, Record, Text, entries, fields_json, project, register, status, text
+from crdtsync.documents import (
+    Counter,
+    Document,
+    Entries,
+    Record,
+    Text,
+    Value,
+    Versions,
+    append_only,
+    counter,
+    entries,
+    fields_json,
+    never_removed,
+    project,
+    register,
+    status,
+    text,
+    versions,
+)
 from crdtsync.documents.slots import items_of, split_slot
 from crdtsync.ids import RecordId
 
 KIND = "test_histories_thing"
 RECORD = RecordId("a" * 26)
+
+
+class Hazard(Value):
+    name: str
+    verification: str | None = None
+
+
+class Letter(Value):
+    text: str
 
 
 class Thing(Record, kind=KIND):
@@ -25,6 +52,10 @@ class Thing(Record, kind=KIND):
     tags: Entries[str] = entries(by_value=True)
     lines: Entries[int] = entries()
     note: Text = text()
+    hazards: Entries[Hazard] = never_removed()
+    payments: Entries[int] = append_only()
+    letters: Versions[Letter] = versions()
+    visits: Counter = counter()
 
 
 @dataclass
@@ -44,6 +75,10 @@ class Model:
     def __init__(self) -> None:
         self.writes: dict[str, tuple[str, Any]] = {}
         self.seen: dict[str, set[str]] = {}
+        self.count = 0
+        self.letters: dict[str, tuple[str, ...]] = {}
+        self.payments: set[int] = set()
+        self.hazards = 0
 
     def add(self, commit: str, place: str, value: Any, seen: set[str]) -> None:
         self.writes[f"{place} {commit}"] = (place, value)
@@ -63,13 +98,19 @@ def surviving(content: Any) -> dict[str, set[tuple[str, str]]]:
     for slot, raw in content.slots.items():
         name, entry, tag = split_slot(slot)
         place = name if entry is None else f"{name}/{entry}"
+        if name == "visits":
+            continue  # counters overwrite what they add to: the sum is compared
         found.setdefault(place, set()).update((item.commit, repr(item.value)) for item in items_of(tag, raw))
     return found
 
 
 ACTIONS = st.tuples(
     st.integers(0, 2),
-    st.sampled_from(["name", "count", "state", "tags", "lines", "note", "clear", "pull", "pull", "reload", "again"]),
+    st.sampled_from([
+            *("name", "count", "state", "tags", "lines", "note", "clear", "pull", "pull", "reload", "again"),
+            *("hazards", "payments", "letters", "visits"),
+        ]
+    ),
     st.integers(0, 2**63),
 )
 
@@ -101,7 +142,31 @@ def act(log: Log, what: str, number: int, model: Model) -> None:
             record.note.delete(number % size, 1)
         else:
             record.note.insert(number % (size + 1), ["ü", "ab", "😀!"][number % 3])
+    else:
+        stay(record, what, number, model)
     _commit(log, record, model)
+
+
+def stay(record: Thing, what: str, number: int, model: Model) -> None:
+    """Edits under the rules by which nothing goes away."""
+    if what == "payments":
+        record.payments.add(number % 4)
+        model.payments.add(number % 4)
+    elif what == "letters":
+        made = record.letters.add(Letter(text="abc"[number % 3]))
+        assert made is not None
+        model.letters[made.id] = made.parents
+    elif what == "visits":
+        record.visits.add(number % 5)
+        record.visits.subtract(number % 2)
+        model.count += number % 5 - number % 2
+    elif what == "hazards":
+        items = record.hazards.items()
+        if items and number % 3:
+            record.hazards.mark(items[number % len(items)][0], ("refuted", "entered_in_error")[number % 2])
+        else:
+            record.hazards.add(Hazard(name="penicillin"))
+            model.hazards += 1
 
 
 def _toggle(tags: Entries[str], tag: str) -> None:
@@ -194,6 +259,19 @@ def check(logs: list[Log], model: Model) -> None:
     found = surviving(first.content)
     for place in {place for place, _ in model.writes.values()}:
         assert found.get(place, set()) == model.survivors(place)
+    _check_staying(first.read(), model)
+
+
+def _check_staying(record: Thing, model: Model) -> None:
+    assert int(record.visits) == model.count
+    assert set(record.payments) == model.payments and len(record.payments) == len(model.payments)
+    assert len(record.hazards) == model.hazards
+    assert {version.id: version.parents for version in record.letters} == model.letters
+    followed = {parent for parents in model.letters.values() for parent in parents}
+    assert {head.id for head in record.letters.heads} == model.letters.keys() - followed
+    assert ("letters" in record.conflicts) == (len(record.letters.heads) > 1)
+    order = [version.id for version in record.letters]
+    assert all(order.index(p) < order.index(v.id) for v in record.letters for p in v.parents)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -208,6 +286,9 @@ def test_two_desks_of_one_site_lose_nothing(seed: int, writer: Any) -> None:
             record = open_.pop(rng.randrange(len(open_)))
             record.count = step
             record.note.append(f"[{step}]")
+            record.visits.add(step)
+            model.count += step
+            record.letters.add(Letter(text=str(step)))
             _commit(logs[0], record, model)
             logs[0].held[0] = len(logs[0].deltas)
         elif rng.random() < 0.3:
@@ -223,3 +304,9 @@ def test_two_desks_of_one_site_lose_nothing(seed: int, writer: Any) -> None:
     assert model.survivors("count") <= surviving(one.content).get("count", set())
     written = [delta for delta in logs[0].deltas if delta]
     assert str(one.read().note).count("[") == len(written)
+    assert int(two.read().visits) == model.count
+    assert {version.value.text for version in two.read().letters} == _typed(str(two.read().note))
+
+
+def _typed(note: str) -> set[str]:
+    return set(note.strip("[]").split("][")) - {""}

@@ -13,6 +13,7 @@ def items(*values: Any) -> list[Item]:
     return [Item(f"tag{index}", 1, 100 + index, value, None) for index, value in enumerate(values)]
 
 
+HAZARDS = Rule("never_removed", mark="v", marks=("refuted",))
 ORDER = Order("draft<active<completed", "cancelled", "stopped")
 
 
@@ -42,6 +43,15 @@ ORDER = Order("draft<active<completed", "cancelled", "stopped")
         (Rule("status", order=ORDER), ["active", None], "active", ["active", None]),
         (Rule("entries"), ["x", None], "x", ["x", None]),
         (Rule("entries", by_value=True), ["x", None], "x", []),
+        (HAZARDS, [{"v": "refuted"}, {"n": 2}], {"n": 2}, [{"n": 2}, {"v": "refuted"}]),
+        (HAZARDS, [{"n": 2}, {"v": "refuted"}], {"n": 2}, [{"n": 2}, {"v": "refuted"}]),
+        (HAZARDS, [{"v": "refuted"}, {"v": "refuted"}], {"v": "refuted"}, []),
+        (HAZARDS, [{"n": 1}, None, None], {"n": 1}, []),
+        (HAZARDS, [None, None], None, []),
+        (Rule("append_only"), ["a", "a", None], "a", []),
+        (Rule("append_only"), ["forged", "a"], "forged", ["forged", "a"]),
+        (Rule("append_only", by=("day",)), [{"day": 1, "at": 9}, {"day": 1, "at": 10}], {"day": 1, "at": 9}, []),
+        (Rule("counter"), [[5, 1], [2, 4], "nonsense"], 2, []),
     ],
 )
 def test_what_a_rule_makes_of_unseen_values(rule: Rule, values: list[Any], shown: Any, undecided: list[Any]) -> None:

@@ -12,6 +12,8 @@ from crdtsync.documents import (
     Record,
     Text,
     Value,
+    Versions,
+    counter,
     edits_of,
     entries,
     fields_json,
@@ -20,14 +22,27 @@ from crdtsync.documents import (
     kinds,
     latest,
     model_of,
+    never_removed,
     once,
     read,
     register,
     status,
     text,
+    versions,
 )
 from crdtsync.errors import BadValue, Undecided, UnknownField, UsageError
 from crdtsync.ids import RecordId
+
+
+class Dose(Value):
+    clinical: ClassVar[bool] = True
+    amount: float | None = None
+
+
+def _body(holder: str, value: type[Any], declared: Any) -> dict[str, Any]:
+    """The body of a class with one field `held` of Entries[value] or Versions[value]."""
+    annotation = {"Entries": Entries, "Versions": Versions}[holder][value]  # type: ignore[index]  # by name
+    return {"held": declared, "__annotations__": {"held": annotation}, "__module__": __name__, "__qualname__": "Made"}
 
 
 class Place(Value):
@@ -258,6 +273,32 @@ def test_declarations_that_cannot_hold_are_refused() -> None:
         class Billing(Record, kind="test_record_billing"):
             billing: ClassVar[bool] = True
             amount: int | None = latest()
+
+    with pytest.raises(UsageError, match=r"harmful\.dose: .* its type is a clinical one; declare .* register\(\)"):
+
+        class Harmful(Record, kind="test_record_harmful"):
+            dose: Dose | None = latest()
+
+    with pytest.raises(UsageError, match="cautious value"):
+
+        class Careless(Record, kind="test_record_careless"):
+            risk: Literal["low", "high"] | None = register(cautious="higher")
+
+    for marked in (Place, str):
+        with pytest.raises(UsageError, match="part 'verification'"):
+            type(Record)("Removed", (Record,), _body("Entries", marked, never_removed()), kind="test_record_removed")
+
+    class Numbered(Value):
+        id: str | None = None
+
+    for value in (str, Numbered):
+        with pytest.raises(UsageError, match="declare versions"):
+            type(Record)("Versioned", (Record,), _body("Versions", value, versions()), kind="test_record_versioned")
+
+    with pytest.raises(UsageError, match="as Counter"):
+
+        class NoCounter(Record, kind="test_record_no_counter"):
+            sum: int = counter()
 
     with pytest.raises(UsageError, match="Entries"):
 

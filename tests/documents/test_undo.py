@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -11,22 +12,38 @@ from hypothesis import strategies as st
 
 from crdtsync.documents import (
     Content,
+    Counter,
     Document,
+    Edit,
+    EditCounter,
+    EditEntry,
+    EditText,
     Entries,
+    Hunk,
     Record,
+    Restore,
+    SetField,
     Text,
+    Value,
+    Versions,
+    append_only,
     conflicts_json,
+    counter,
+    edits_from_json,
+    edits_json,
     entries,
     fields_json,
     flag_on_wins,
     latest,
+    never_removed,
     project,
     read,
     register,
     status,
     text,
+    versions,
 )
-from crdtsync.documents.slots import items_of, split_slot
+from crdtsync.documents.slots import Item, items_of, split_slot
 from crdtsync.documents.undo import Later, Turn, undone
 from crdtsync.ids import RecordId
 
@@ -250,6 +267,70 @@ def test_two_desks_of_one_log_lose_nothing(pair: Any) -> None:
     undo(one, turn)
     assert sorted(shown(one.content)[1]["name"]) == ["old", "second desk"]
     assert Document(one.client, one.document.state()).content() == one.content
+
+
+class Mark(Value):
+    name: str
+    verification: str | None = None
+
+
+class Lasting(Record, kind=f"{KIND}_lasting"):
+    hazards: Entries[Mark] = never_removed()
+    cards: Entries[str] = append_only()
+    letter: Versions[Mark] = versions()
+    uses: Counter = counter()
+    name: str | None = register()
+
+
+def test_what_nothing_takes_away_is_marked_followed_and_counted_back(writer: Any) -> None:
+    """The preview says what is then written; and undoing that gives what people saw before."""
+    one = writer("one", Lasting.kind)
+    one.edit(lambda record: (record.uses.add(3), record.letter.add(Mark(name="v1"))), name="old")
+
+    def work(record: Any) -> None:
+        record.hazards.add(Mark(name="nuts"))
+        record.cards.add("card")
+        record.letter.add(Mark(name="v2"))
+        record.uses.add(5)
+        record.name = "new"
+
+    def see(content: Content) -> tuple[Any, ...]:
+        found = read(Lasting.kind, RECORD, content)
+        assert isinstance(found, Lasting)
+        head = found.letter.head
+        marks = [(each.name, each.verification) for each in found.hazards]
+        return marks, list(found.cards), head and head.value.name, int(found.uses), found.name
+
+    before = one.content
+    one.edit(work)
+    turns = [Turn(before, one.content)]
+    wanted = [
+        ([("nuts", "entered_in_error")], [], "v1", 3, "old"),
+        ([("nuts", None)], ["card"], "v2", 8, "new"),
+    ]
+    for number, expected in enumerate(wanted):
+        now = one.content
+        found = undone(Lasting.kind, turns, now)
+        assert edits_from_json(json.loads(json.dumps(edits_json(found.edits)))) == list(found.edits)
+        one.document.write(tag=one.tag, sequence=10 + number, stamp=10 + number, edits=found.edits)
+        assert see(one.content) == see(found.content) == expected
+        turns = [Turn(now, one.content)]
+
+
+def test_every_kind_of_edit_is_kept_and_read_again() -> None:
+    item = Item("tag", 3, 7, {"a": [1, None]}, ["x.1"])
+    edits: list[Edit] = [
+        SetField("a", {"b": 1}, {"a/t": "[[1,2,3]]"}, ("t.1",)),
+        EditEntry("a", "k/e", None, {}, None),
+        EditText("t", "ü", (Hunk(0, 1, "😀"),)),
+        EditCounter("c", 1, 2),
+        Restore("a", None, (item,), {"a/t": "x"}),
+        Restore("a", "k", (), {}),
+    ]
+    assert {type(edit) for edit in edits} == set(get_args(Edit))
+    assert edits_from_json(json.loads(json.dumps(edits_json(edits)))) == edits
+    with pytest.raises(ValueError, match="update this program"):
+        edits_from_json([["teleport", "a"]])
 
 
 WHAT = ["dosage", "state", "name", "place", "hazard", "tags", "lines", "note", "several"]

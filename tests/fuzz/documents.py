@@ -10,6 +10,7 @@ import random
 from collections.abc import Iterable
 from functools import cache
 
+import crdtsync.testing.desk_rules  # noqa: F401  # declares a kind with a field under each rule
 from crdtsync.documents import (
     Content,
     Document,
@@ -40,7 +41,7 @@ AUTHOR, OTHER, HONEST = 1002, 1003, 99
 """Client ids: of the hostile writer, of one whose writes it saw, and of the one who writes after it."""
 _STATE_GROWS_MAX = 4
 """A document's state grows by at most so many times a delta's bytes, and a little."""
-_KINDS = ("patient", "chart_entry", "medication_statement", "nobody_declares_this")
+_KINDS = ("patient", "chart_entry", "medication_statement", "appointment", "simulated_sheet", "nobody_declares_this")
 
 
 @cache
@@ -268,6 +269,8 @@ _RAW = (
     *("[[1,1,1],[2,1,2]]", '[[1,1,1,["mineaaaa.1"]]]', "[[1,1,1,5]]", "[[1,1,1,[[]]]]", "[[1,1]]"),
     *(f"[[1,1,{'[' * 70}{']' * 70}]]",),
     *(f"[[{10**400},1,1]]", f"[[1,1,{10**400}]]", f"[[1,1,{2**63}]]", '[[1,1,""]]', f"[[1,{2**70},1]]", "[[1,-1,0.5]]"),
+    *("[[1,1,[5,2]]]", "[[1,1,[-1,true]]]", '[[1,1,{"parents":["k"],"text":"x"}]]', '[[1,1,{"verification":[]}]]'),
+    *(f"[[1,1,[{2**62},{'9' * 4000}]]]", '[[1,1,{"parents":[],"text":5,"id":"k"}]]', '[[1,1,{"quarter":{},"name":5}]]'),
     *(f"[[1,1,{'9' * 5000}]]", '[[1,1,{"start":"x","end":[]}]]', '[[1,1,{"morning":"NaN"}]]', '[[1,1,"\\u0000"]]'),
 )
 """What slots hold: good and bad."""

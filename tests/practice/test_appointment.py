@@ -5,7 +5,7 @@ import pytest
 
 from crdtsync.documents import table_of
 from crdtsync.errors import BadValue
-from crdtsync.practice import Appointment, Slot
+from crdtsync.practice import Appointment, Reminder, Slot
 
 NINE = datetime.datetime(2026, 3, 2, 9, tzinfo=datetime.UTC)
 
@@ -36,3 +36,17 @@ def test_calendars_can_be_asked_by_time() -> None:
     columns, indexes = table_of("appointment")
     assert {"slot_start", "slot_end", "calendar", "patient"} <= set(columns)
     assert {"calendar", "slot_start", "patient"} <= set(indexes)
+
+
+def test_a_reminder_that_two_sites_sent_is_one_and_of_another_time_another(apart: Any) -> None:
+    def reminder(hour: int, minute: int) -> Reminder:
+        return Reminder(channel="sms", start=NINE.replace(hour=hour), sent_at=NINE.replace(hour=1, minute=minute))
+
+    found = apart(
+        Appointment(slot=slot(9)), {"reminders": [reminder(9, 1)]}, {"reminders": [reminder(9, 2), reminder(10, 3)]}
+    )
+    assert sorted(each["start"] for each in found.reminders) == ["2026-03-02T09:00:00Z", "2026-03-02T10:00:00Z"]
+    assert found.conflicts == {}
+    assert next(each for each in found.reminders if "T09" in each["start"])["sent_at"] == "2026-03-02T01:01:00Z"
+    with pytest.raises(BadValue, match="JSON"):
+        found.reminders.add(object())

@@ -1,3 +1,4 @@
+import datetime
 from typing import Any
 
 import pytest
@@ -49,3 +50,19 @@ def test_a_diagnosis_has_a_code_and_text() -> None:
     assert made.code == ConditionCode(icd10="J20.9", certainty="G")
     with pytest.raises(BadValue):
         made.assign("status", "unheard of")
+
+
+AT = datetime.datetime(2026, 3, 2, 9, tzinfo=datetime.UTC)
+
+
+def test_what_was_signed_stays_and_what_was_typed_unseen_is_unsigned(apart: Any) -> None:
+    made = ChartEntry(type="note", draft="Husten")
+    one = ChartEntry(type="note", draft="Husten")
+    version = one.sign("dr.weber", AT, codes=["J20.9"])
+    assert one.unsigned is None and one.versions.head == version
+    found = apart(made, {"versions": [version.value]}, {"draft": "Husten, Fieber"})
+    assert found.versions.head.value.text == "Husten"
+    assert found.versions.head.value.signed_by == "dr.weber" and found.versions.head.value.codes == ("J20.9",)
+    assert found.unsigned == "Husten, Fieber"
+    child = found.sign("dr.yilmaz", AT, reason="fever added")
+    assert child.parents == (version.id,) and child.value.text == "Husten, Fieber" and found.unsigned is None

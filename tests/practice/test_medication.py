@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from crdtsync.errors import BadValue, Undecided
-from crdtsync.practice import Dosage, Drug, MedicationStatement, Prescription, PrescriptionContent
+from crdtsync.practice import Dosage, Drug, Issue, MedicationStatement, Prescription, PrescriptionContent
 
 STATEMENT = MedicationStatement(drug=Drug(name="Ramipril", strength="5 mg"), dosage=Dosage(morning=1), status="active")
 
@@ -41,3 +41,11 @@ def test_what_a_prescription_says_never_changes(apart: Any) -> None:
 def test_completed_beside_cancelled_is_for_a_person(apart: Any) -> None:
     found = apart(Prescription(status="active"), {"status": "completed"}, {"status": "cancelled"})
     assert sorted(found.conflicts["status"]) == ["cancelled", "completed"]
+
+
+def test_what_was_issued_twice_is_shown_twice_and_stays(apart: Any) -> None:
+    first, second = ({"at": f"2026-03-02T0{hour}:00:00Z", "how": "printed"} for hour in (8, 9))
+    found = apart(Prescription(status="active"), {"issued": [first]}, {"issued": [second, first]})
+    assert list(found.issued) == [first, second]
+    found.issued.add(Issue(at="2026-03-02T09:00:00Z", how="printed"))
+    assert len(found.issued) == 2

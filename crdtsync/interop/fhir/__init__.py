@@ -1,7 +1,7 @@
 """FHIR R4: records from bundles.
 
 `read_bundle` reads a file, `convert` turns it into records, `import_files` brings the records into a site. How each
-resource type maps to fields stands in `patients.py` and `treatment.py`, as tables.
+resource type maps to fields stands in `patients.py`, `treatment.py` and `reports.py`, as tables.
 """
 
 from crdtsync.interop.fhir.bundle import read_bundle

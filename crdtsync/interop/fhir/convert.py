@@ -10,15 +10,16 @@ from typing import Any
 from crdtsync.documents import Record, fields_json
 from crdtsync.errors import BadValue
 from crdtsync.interop.fhir.bundle import entries
-from crdtsync.interop.fhir.elements import Found, drop, find, plain
+from crdtsync.interop.fhir.elements import Found, drop, find, objects, plain
 from crdtsync.interop.fhir.patients import ALLERGY, CONDITION, IMMUNIZATION, PATIENT
 from crdtsync.interop.fhir.references import References, SourceKey
-from crdtsync.interop.fhir.rules import Element, Link, Resource, Shown, TypeMap
+from crdtsync.interop.fhir.reports import DIAGNOSTIC_REPORT
+from crdtsync.interop.fhir.rules import Element, Link, Links, Resource, Shown, TypeMap
 from crdtsync.interop.fhir.treatment import OBSERVATION, PRESCRIPTION, VISIT
 
 TYPE_MAPS: Mapping[str, TypeMap] = {
     mapping.resource_type: mapping
-    for mapping in (PATIENT, ALLERGY, CONDITION, IMMUNIZATION, VISIT, OBSERVATION, PRESCRIPTION)
+    for mapping in (PATIENT, ALLERGY, CONDITION, IMMUNIZATION, VISIT, OBSERVATION, PRESCRIPTION, DIAGNOSTIC_REPORT)
 }
 """The resource types that become records."""
 SOURCE_FORMAT = "FHIR R4"
@@ -100,12 +101,15 @@ class _Making:
         record.assign("source", self._source(fields_json(record)))
         return record
 
-    def _follow(self, rule: Element | Link | Shown) -> None:
+    def _follow(self, rule: Element | Link | Links | Shown) -> None:
         if isinstance(rule, Shown):
             _put(self._values, rule.field, rule.read(self._place.resource, self._place.look))
             return
         found = find(self._place.resource, rule.path)
         if found is None:
+            return
+        if isinstance(rule, Links):
+            _put(self._values, rule.field, self._linked(rule, found.value))
             return
         if isinstance(rule, Element):
             if rule.unless and find(self._place.resource, rule.unless) is not None:
@@ -117,6 +121,12 @@ class _Making:
         if target is not None and target.resource_type == rule.expected:
             _put(self._values, rule.field, target.record)
             self._links.append((rule, found))
+
+    def _linked(self, rule: Links, references: Any) -> list[str] | None:
+        """The records that references lead to, each once; None where none does."""
+        targets = (self._place.target(each.get("reference"), rule.expected) for each in objects(references))
+        found = (target.record for target in targets if target is not None and target.resource_type == rule.expected)
+        return list(dict.fromkeys(found)) or None
 
     def _source(self, shown: Mapping[str, Any]) -> dict[str, Any]:
         given_back = {

@@ -91,7 +91,7 @@ class _Run:
         self.created += len(new)
         for record in repeated:
             self.unchanged += 1
-            self.differing += fields_json(record) != fields_json(await self._site.record(record.id))
+            self.differing += _said(record, record) != _said(record, await self._site.record(record.id))
         if self._progress is not None:
             self._progress(self.created + self.unchanged, self._total)
 
@@ -105,6 +105,15 @@ class _Run:
             rows = await self._site.sql(f'SELECT id FROM "{kind}" WHERE id IN ({marks})', wanted)
             present.update(row["id"] for row in rows)
         return present
+
+
+def _said(kind: Record, record: Any) -> dict[str, Any]:
+    """The fields of a record, to be compared; entries that are their values stand in no order."""
+    fields = fields_json(record)
+    for name, plan in kind.plan().fields.items():
+        if plan.rule.by_value and name in fields:
+            fields[name] = sorted(fields[name], key=repr)
+    return fields
 
 
 def _convert_all(files: list[Path]) -> list[tuple[Path, Conversion]]:

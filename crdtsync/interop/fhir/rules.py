@@ -38,6 +38,15 @@ class Link:
 
 
 @dataclass(frozen=True)
+class Links:
+    """A list of references that is a field of links to records; `source` keeps the list, with what it says besides."""
+
+    path: tuple[Step, ...]
+    field: str
+    expected: str
+
+
+@dataclass(frozen=True)
 class Shown:
     """A value that several elements say together, or one of them in other words; `source` keeps the elements."""
 
@@ -55,5 +64,5 @@ class TypeMap:
 
     resource_type: str
     model: type[Record]
-    rules: tuple[Element | Link | Shown, ...]
+    rules: tuple[Element | Link | Links | Shown, ...]
     happened: Callable[[Resource], bool] = lambda _: True

@@ -20,7 +20,7 @@ from crdtsync.interop.fhir.bundle import entries
 from crdtsync.interop.fhir.convert import TYPE_MAPS
 from crdtsync.interop.fhir.elements import Place, find, leaves, plain
 from crdtsync.interop.fhir.rules import Element, Link
-from crdtsync.practice import Immunization, Observation, Patient, Prescription, Visit
+from crdtsync.practice import DiagnosticReport, Observation, Patient, Prescription, Visit
 
 from .bundles import CONCEPT, PATIENT_ID, SUBJECT, bundle, patient, resource
 
@@ -32,6 +32,7 @@ KINDS = {
     "Immunization": "immunization",
     "Observation": "observation",
     "Encounter": "visit",
+    "DiagnosticReport": "diagnostic_report",
 }
 
 
@@ -130,6 +131,7 @@ def test_the_fields_of_real_resources_are_filled(real: list[dict[str, Any]]) -> 
         "immunization": {"patient", "vaccine", "given_on"},
         "observation": {"patient", "code", "value", "taken_at", "status", "source_id"},
         "visit": {"patient", "status", "started", "ended", "reason"},
+        "diagnostic_report": {"patient", "status", "observations", "issued_at", "source_id"},
     }
     for one_bundle in real[::8]:
         for record in convert(one_bundle).records:
@@ -214,6 +216,15 @@ SAMPLES = [
         lotNumber="7",
         occurrenceDateTime="2001-03-29",
         protocolApplied=[{"doseNumberPositiveInt": 2}],
+    ),
+    resource(
+        "DiagnosticReport",
+        status="final",
+        subject=SUBJECT,
+        performer=[{"display": "Labor Jena"}],
+        basedOn=[{"identifier": {"value": "A-17"}}],
+        result=[{"reference": "urn:uuid:observation-1", "display": "CRP"}],
+        issued="2001-03-29T23:59:05Z",
     ),
 ]
 
@@ -422,6 +433,40 @@ def test_observation() -> None:
     }
 
 
+def test_diagnostic_report() -> None:
+    laboratory = resource("Organization", name="Labor Jena")
+    order = resource("ServiceRequest", identifier=[{"value": "A-17"}])
+    finding = resource("Observation", code=CONCEPT)
+    results = [finding["id"], finding["id"], "observation-2"]
+    element = resource(
+        "DiagnosticReport",
+        status="corrected",
+        code=CONCEPT,
+        subject=SUBJECT,
+        performer=[{"reference": f"urn:uuid:{laboratory['id']}"}],
+        basedOn=[{"reference": f"urn:uuid:{order['id']}"}],
+        result=[{"reference": f"urn:uuid:{result}"} for result in results] + [{"reference": "#inside"}, {}],
+        issued="2011-05-30T23:59:05Z",
+        effectiveDateTime="2011-05-29T10:00:00Z",
+    )
+    records = {
+        record.kind: record for record in convert(bundle(patient(), laboratory, order, finding, element)).records
+    }
+    made = fields_json(records["diagnostic_report"])
+    source = made.pop("source")["resource"]
+    assert made.pop("patient") == records["patient"].id
+    assert len(made["observations"]) == 2 and made.pop("observations")[0] == records["observation"].id
+    assert made == {
+        "laboratory": "Labor Jena",
+        "order_number": "A-17",
+        "status": "amended",
+        "issued_at": "2011-05-30T23:59:05Z",
+        "source_id": "diagnosticreport-1",
+    }
+    assert source["result"] == element["result"] and "issued" not in source and source["status"] == "corrected"
+    assert "effectiveDateTime" in source
+
+
 @pytest.mark.parametrize(
     ("step", "dosage"),
     [
@@ -482,9 +527,10 @@ def test_what_is_only_planned_is_a_draft(intent: str) -> None:
         resource("Condition", code=CONCEPT, modifierExtension=[{"url": "urn:family-history", "valueBoolean": True}]),
         resource("Condition", code=CONCEPT, verificationStatus={"coding": [{"code": "entered-in-error"}]}),
         resource("Observation", code=CONCEPT, implicitRules="urn:other-rules"),
+        resource("DiagnosticReport", status="cancelled", code=CONCEPT),
         resource("Claim"),
     ],
-    ids=["not given", "must not be given", "modifier", "never was so", "other rules", "another type"],
+    ids=["not given", "must not be given", "modifier", "never was so", "other rules", "no report", "another type"],
 )
 def test_what_must_not_become_a_record_is_counted(element: dict[str, Any]) -> None:
     conversion = convert(bundle(patient(), element))
@@ -508,7 +554,7 @@ def test_the_patient_comes_first_wherever_it_stands() -> None:
     records = convert(bundle(*SAMPLES[1:], SAMPLES[0])).records
     assert isinstance(records[0], Patient)
     assert {fields_json(record)["patient"] for record in records[1:]} == {records[0].id}
-    assert isinstance(records[1], Observation) and isinstance(records[-1], Immunization)
+    assert isinstance(records[1], Observation) and isinstance(records[-1], DiagnosticReport)
 
 
 def test_a_link_to_what_another_file_holds_keeps_its_reference() -> None:

@@ -150,3 +150,11 @@ async def test_real_bundles_twice(site: FakeSite, test_data: Path) -> None:
     assert {"Claim", "Organization", "Practitioner"} <= first["left_out"].keys()
     second = await import_files(site, files, author="x")
     assert second == {"created": 0, "unchanged": first["created"], "left_out": first["left_out"]}
+
+
+async def test_entries_without_an_order_do_not_differ(site: FakeSite, tmp_path: Path) -> None:
+    """Several phones of one commit are shown in another order than the file has them."""
+    telecom = [{"system": "phone", "value": str(number)} for number in range(9)]
+    path = save(tmp_path / "b.json", bundle(patient(telecom=telecom)))
+    await import_files(site, [path], author="x")
+    assert await import_files(site, [path], author="x") == {"created": 0, "unchanged": 1, "left_out": {}}
