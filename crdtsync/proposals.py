@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
@@ -14,9 +14,9 @@ from crdtsync import limits, undo
 from crdtsync.brake import SETTING, Bounds, Brake, Proposal, failed
 from crdtsync.clock import COUNTER_BITS
 from crdtsync.documents import Document, fields_json, read
-from crdtsync.driver import Driver
+from crdtsync.driver import Driver, Notice
 from crdtsync.engine import RecordEdits, WriteOutcome, WriteRequest
-from crdtsync.errors import BadValue, NotFound, RefusedError, StorageFailure
+from crdtsync.errors import BadValue, DamagedFile, NotFound, RefusedError, StorageFailure
 from crdtsync.host import Host
 from crdtsync.ids import CommitId
 from crdtsync.transaction import Transaction
@@ -52,9 +52,15 @@ async def waiting(driver: Driver) -> dict[str, list[dict[str, Any]]]:
     """What waits for people at this site, for `status`, which answers also when the disk refuses: proposals, and
     reverts that were begun and not ended."""
     found: dict[str, list[dict[str, Any]]] = {"proposals": [], "reverts": []}
-    with suppress(StorageFailure):
+    try:
         found["proposals"] = await listed(driver)
         found["reverts"] = [each for each in await undo.listed(driver) if each["begun_at"]]
+    except DamagedFile as error:
+        notice = Notice("kept", str(error))
+        if notice not in driver.alarms:
+            driver.alarms.append(notice)
+    except StorageFailure:
+        pass  # `failure` says so
     return found
 
 

@@ -25,6 +25,7 @@ import anyio.to_thread
 
 from crdtsync import copies, folder, founding, members, proposals, undo
 from crdtsync.changes import Change, Cursor
+from crdtsync.chosen import choice
 from crdtsync.documents import Record
 from crdtsync.driver import Driver
 from crdtsync.errors import DamagedFile, StorageFailure, UsageError
@@ -253,7 +254,7 @@ class Site(Opened):
             if preview or any(each is not None for each in (commit, record, by, at_site, since, until)):
                 raise UsageError("confirm carries out a preview as it is; name nothing beside it")
             return await undo.confirm(self.driver, confirm, author=author, reason=reason, progress=progress)
-        chosen = undo.choice(commit, record, by, at_site, since, until)
+        chosen = choice(commit, record, by, at_site, since, until)
         if preview:
             return await undo.preview(self.driver, chosen, progress)
         return await undo.at_once(self.driver, chosen, author=author, reason=reason, progress=progress)

@@ -13,21 +13,20 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
 import anyio.lowlevel
 
 from crdtsync import limits
+from crdtsync.chosen import Choice
 from crdtsync.clock import wall_ms
 from crdtsync.documents import Turn, changes, undone
 from crdtsync.driver import Driver
 from crdtsync.engine import RecordEdits, WriteRequest
 from crdtsync.engine.deeds import Deed, Deeds
 from crdtsync.engine.past import APPLIED, HELD, Order, Step
-from crdtsync.errors import BadValue, NotFound, RefusedError, UsageError
-from crdtsync.history.moment import milliseconds
+from crdtsync.errors import NotFound, RefusedError
 from crdtsync.history.told import time_text
 from crdtsync.host import Host
 from crdtsync.ids import CommitId, RecordId, ReplicaId, base32, commit_from_text, commit_text, log_tag, replica_of
@@ -38,67 +37,6 @@ Place = tuple[str, RecordId]
 Target = tuple[Place, frozenset[CommitId] | None]
 """A record, and the commits to be taken back; None: those of the time that is asked for."""
 _ID_BYTES: Final = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What is to be taken back: one way of naming it, and the times between which it was done (by hybrid time)."""
-
-    commits: tuple[CommitId, ...] = ()
-    record: str | None = None
-    by: str | None = None
-    at_site: str | None = None
-    since_ms: int = 0
-    until_ms: int | None = None
-
-    def words(self) -> str:
-        """The choice as people say it."""
-        if self.commits:
-            parts = ["commit " + ", ".join(map(commit_text, self.commits))]
-        elif self.record is not None:
-            parts = [f"record {self.record}"]
-        else:
-            parts = [f"by {self.by}"] * (self.by is not None) + [f"at {self.at_site}"] * (self.at_site is not None)
-        parts += [f"since {time_text(self.since_ms)}"] if self.since_ms else []
-        parts += [f"until {time_text(self.until_ms)}"] if self.until_ms is not None else []
-        return " ".join(parts)
-
-
-def choice(
-    commit: CommitId | str | Sequence[CommitId | str] | None,
-    record: str | None,
-    by: str | None,
-    at_site: str | None,
-    since: datetime | str | None,
-    until: datetime | str | None,
-) -> Choice:
-    """What a caller names, checked. Raises UsageError, or BadValue for a commit that is none."""
-    ways = [commit is not None, record is not None, by is not None or at_site is not None]
-    if sum(ways) != 1:
-        raise UsageError("name what to revert in one way: commit, record, or by whom and at which site")
-    since_ms = 0 if since is None else milliseconds(since)
-    until_ms = None if until is None else milliseconds(until)
-    if commit is not None:
-        if since is not None or until is not None:
-            raise UsageError("a commit is reverted as it is; times go with record, by and at_site")
-        named = [commit] if isinstance(commit, str | CommitId) else commit
-        return Choice(commits=tuple(_commit(each) for each in named))
-    if record is not None and since is None:
-        if until_ms is None:
-            raise UsageError("say to which time the record is to go back (since)")
-        since_ms, until_ms = until_ms, None  # back to a time: what came later is taken back
-    if until_ms is not None and until_ms <= since_ms:
-        raise UsageError("nothing lies between these times: `until` must be later than `since`")
-    return Choice((), record, by, at_site, since_ms, until_ms)
-
-
-def _commit(named: CommitId | str) -> CommitId:
-    if isinstance(named, CommitId):
-        return named
-    try:
-        return commit_from_text(named)
-    except ValueError as error:
-        raise BadValue(f"{error}; history lists commits by their names") from None
 
 
 @dataclass(slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +14,6 @@ from crdtsync import BadValue, NotFound, RefusedError, Site, UsageError, limits
 from crdtsync.documents import fields_json
 from crdtsync.ids import CommitId, commit_text, record_id_from
 from crdtsync.practice import Dosage, MedicationStatement, Patient, Task
-from crdtsync.undo import Choice, choice
 from tests.sites import add, agree, change, create, mesh, opened, practice
 
 pytestmark = pytest.mark.anyio
@@ -316,10 +314,3 @@ async def test_what_cannot_be_meant_is_refused(jena: Site) -> None:
     with pytest.raises(NotFound, match="no record"):
         await jena.revert(record=record_id_from("nobody"), since=now)
     assert await jena.reverts() == []
-
-
-def test_a_single_time_is_where_a_record_goes_back_to() -> None:
-    time = "2026-11-23T08:00:00+00:00"
-    assert choice(None, "r", None, None, None, time) == choice(None, "r", None, None, time, None)
-    assert choice(None, None, "a", None, None, time) == Choice(by="a", until_ms=1_795_420_800_000)
-    assert dataclasses.replace(choice(None, None, "a", "J", time, None), since_ms=0).words() == "by a at J"
