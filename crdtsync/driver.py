@@ -20,6 +20,7 @@ import anyio.lowlevel
 from crdtsync import limits, members
 from crdtsync.engine import DeriveResult, DueHold, WriteGrant, WriteOutcome, WriteRequest
 from crdtsync.errors import (
+    Braked,
     CrdtSyncError,
     DamagedFile,
     EnvironmentFailure,
@@ -320,6 +321,8 @@ class Driver:
         for pending, outcome in zip(group, outcomes, strict=True):
             pending.outcome = outcome
             pending.done.set()
+            if isinstance(outcome.error, Braked) and outcome.error.new:
+                self._alarm(effects.Alarm("proposal", str(outcome.error)))
         if boot is not None:
             self.handle(events.BootOpened(boot))
         commits = [commit for outcome in outcomes for commit in outcome.commits]

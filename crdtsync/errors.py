@@ -20,6 +20,7 @@
         ├── DamagedFile         a file of the replica is not what was written
         ├── RottenCommit        a stored commit is not what was written: it is fetched again from another site
         ├── AlreadyOpen         another process writes this folder
+        ├── Braked              a mass change waits, as a proposal, for a second person
         ├── InvitationRefused   a code that is unknown, used, expired or void
         ├── Undecided           one value is needed, and people have not decided between several
         ├── SealBroken          sealed bytes do not open: another key, another place, or a changed byte
@@ -118,6 +119,17 @@ class RottenCommit(RefusedError):
 
 class AlreadyOpen(RefusedError):
     """Another process writes this folder."""
+
+
+class Braked(RefusedError):
+    """The brake holds a mass change: nothing of it was written, all of it is kept as `proposal` until a second person
+    confirms it. `proposal` is empty where the error came from another process; the message names it. `new` tells that
+    the proposal was made for it, False that it went to one that was there."""
+
+    def __init__(self, message: str, proposal: str = "", *, new: bool = True) -> None:
+        super().__init__(message)
+        self.proposal = proposal
+        self.new = new
 
 
 class InvitationRefused(RefusedError):

@@ -29,6 +29,7 @@ from crdtsync.errors import DamagedFile, NotFound, RefusedError, StorageFailure
 from crdtsync.host import Host
 from crdtsync.ids import MemberHash, PracticeId, ReplicaId
 from crdtsync.replication.membership import Membership
+from crdtsync.sealing.derivation import derive
 from crdtsync.sealing.identity import Identity
 from crdtsync.sealing.keyfile import KeyFile, is_fast, open_keyfile, seal_keyfile
 from crdtsync.sealing.suite1 import Suite1
@@ -39,6 +40,7 @@ from crdtsync.storage.marker import Marker
 from crdtsync.storage.sqlite import SqliteStore
 
 KEY_FILE = "replica.key"
+_DOMAIN_KEPT = b"crdtsync/kept-key/1"
 _KEY_FILE_BYTES_MAX = 64 * 1024
 
 
@@ -164,6 +166,7 @@ class Unlocked:
                     membership=membership.state(),
                     now_ms=wall_ms,
                     watch=watch,
+                    secret=derive(self.view_key, b"", _DOMAIN_KEPT),
                 )
             except BaseException:
                 if watch is not None:

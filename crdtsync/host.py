@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
+from crdtsync.brake import Brake
+from crdtsync.documents import Content
 from crdtsync.engine import DeriveResult, Engine, WriteGrant, WriteOutcome, WriteRequest
 from crdtsync.engine.watch import Watch
 from crdtsync.errors import RefusedError, RottenCommit, SealBroken
-from crdtsync.ids import LogId, PracticeId, ReplicaId, log_from_text, log_text
+from crdtsync.ids import LogId, PracticeId, RecordId, ReplicaId, log_from_text, log_text
+from crdtsync.kept import Kept
 from crdtsync.replication.commit import Commit
 from crdtsync.replication.membership import State
 from crdtsync.replication.stored import KeyObject
@@ -24,7 +28,10 @@ _NONCE_BYTES = 16
 
 
 class Host:
-    """Made in the store's thread and used only there. `now_ms` reads the wall clock."""
+    """Made in the store's thread and used only there. `now_ms` reads the wall clock.
+
+    `secret` (32 bytes, this replica's own) seals what it keeps for itself; without it there is no brake.
+    """
 
     def __init__(
         self,
@@ -37,6 +44,7 @@ class Host:
         membership: State,
         now_ms: Callable[[], int],
         watch: Watch | None = None,
+        secret: bytes | None = None,
     ) -> None:
         self.store = store
         self.sealer = sealer
@@ -55,6 +63,8 @@ class Host:
             self.honour(membership)
         self._continuity = continuity
         self.continued = self._open_log()
+        self.kept = None if secret is None else Kept(store, sealer, secret, replica)
+        self.brake = None if self.kept is None else Brake(self.kept, sealer, self._look)
 
     def _open_log(self) -> bool:
         """Continue the last log if this is provably its only continuation, else open a fresh boot (L4)."""
@@ -112,18 +122,41 @@ class Host:
     ) -> tuple[list[WriteOutcome], DeriveResult, LogId | None]:
         """Write local transactions, tell how far the view is now, and the boot that had to be opened for it, if any.
 
-        A log of which changes are held or wait for keys cannot go on (L6): it is followed by a fresh one.
+        A log of which changes are held or wait for keys cannot go on (L6): it is followed by a fresh one. What the
+        brake holds is a proposal when this returns, and no commit.
         """
         now, boot = self.now_ms(), None
+        judged = self._judged(requests, now)
+        passed = [each for each in judged if isinstance(each, WriteRequest)]
         try:
-            outcomes = self.engine.write(requests, grant, now)
+            outcomes = self.engine.write(passed, grant, now)
         except RefusedError:
             if not self.engine.needs_boot:
                 raise
             boot = self.new_boot()
-            outcomes = self.engine.write(requests, grant, now)
+            outcomes = self.engine.write(passed, grant, now)
         self._continuity.advance(self.engine.last_sequence)
-        return outcomes, self.engine.derive(now), boot
+        written = iter(outcomes)
+        every = [next(written) if isinstance(each, WriteRequest) else each for each in judged]
+        return every, self.engine.derive(now), boot
+
+    def _judged(self, requests: Sequence[WriteRequest], now: int) -> list[WriteRequest | WriteOutcome]:
+        """What is to be written, and in its place what became of the rest: held by the brake, or written before."""
+        judged: list[WriteRequest | WriteOutcome] = []
+        tickets: set[str] = set()
+        for request in requests:
+            if request.ticket:
+                if request.ticket in tickets or self.store.meta(request.ticket) is None:
+                    judged.append(WriteOutcome())
+                    continue
+                tickets.add(request.ticket)
+                request = replace(request, notes={**request.notes, request.ticket: None})
+            judged.append(request if self.brake is None else self.brake.judge(request, now))
+        return judged
+
+    def _look(self, kind: str, record: RecordId) -> Content | None:
+        state = self.engine.record(kind, record)
+        return None if state is None else state.content
 
     def receive(self, commits: Sequence[tuple[Commit, bool]], keys: Sequence[KeyObject]) -> DeriveResult:
         """Store a few commits of others and derive them at once."""

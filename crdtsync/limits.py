@@ -290,5 +290,27 @@ salts_cached_max: Final = 20_000
 """Subject salts kept in memory (about 150 bytes each)."""
 data_keys_cached_max: Final = 20_000
 """Opened data keys kept in memory (about 150 bytes each)."""
+
+# --- the brake, and undoing -----------------------------------------------------------------------------------------
+retractions_max: Final = 50
+"""What one author may take back within `retractions_seconds` unless the practice sets another number; more is held."""
+retractions_seconds: Final = 300
+"""The time within which retractions are counted, unless the practice sets another one."""
+overwritten_records_max: Final = 50
+"""Records that one transaction may overwrite unless the practice sets another number; one that does more is held."""
+retractions_remembered_max: Final = 1_000
+"""Transactions with retractions that are counted; beyond it the oldest are forgotten."""
+proposals_open_max: Final = 100
+"""Proposals that wait for a second person."""
+proposal_changes_shown_max: Final = 1_000
+"""Changes of a proposal that are listed when it is looked at."""
+proposal_bytes_max: Final = 256 * 1024 * 1024
+"""What one proposal keeps, before it is sealed."""
 commits_opened_max: Final = 16
 """Commits kept in hand, with what their parts say, while the pasts of several records are read."""
+revert_records_step: Final = 100
+"""Records that a revert changes in one transaction: so many are looked at, and written, in one go."""
+plans_kept_max: Final = 20
+"""Previews of reverts that are kept; the oldest that nobody began gives way to a new one."""
+kept_records_step: Final = 500
+"""Records in one sealed piece of a proposal or a plan."""

@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -22,8 +23,9 @@ import anyio.from_thread
 import anyio.lowlevel
 import anyio.to_thread
 
-from crdtsync import copies, folder, founding, members
+from crdtsync import copies, folder, founding, members, proposals, undo
 from crdtsync.changes import Change, Cursor
+from crdtsync.chosen import choice
 from crdtsync.documents import Record
 from crdtsync.driver import Driver
 from crdtsync.errors import DamagedFile, StorageFailure, UsageError
@@ -162,22 +164,108 @@ class Site(Opened):
 
     @asynccontextmanager
     async def transaction(
-        self, *, author: str = "", reason: str = "", workstation: str = "", purpose: str = ""
+        self, *, author: str = "", reason: str = "", workstation: str = "", purpose: str = "", mass: bool = False
     ) -> AsyncIterator[Transaction]:
         """Write records: all edits of the block become one commit, durable and visible here when the block has ended.
 
         An exception in the block drops everything. Cancelling while the block ends does not stop the commit: whether
-        it happened is then seen in `commit` of the transaction. Raises StorageFailure when the disk refuses.
+        it happened is then seen in `commit` of the transaction. Raises StorageFailure when the disk refuses, and Braked
+        for a mass change: nothing of it is written, and it waits as a proposal for a second person (`proposals`).
+        `mass` says that so many changes are meant, as by an import: the brake lets them pass.
         """
         tx = Transaction(self._load, author=author, reason=reason, workstation=workstation, purpose=purpose)
         yield tx
         request = tx.request()
         if request is None:
             return
-        outcome = await self.driver.write(request)
+        outcome = await self.driver.write(replace(request, mass=mass))
         if outcome.error is not None:
             raise outcome.error
         tx.commit = None if outcome.commit is None else outcome.commit.id
+
+    # -- what the brake holds ----------------------------------------------------------------------------------------
+
+    async def proposals(self) -> list[dict[str, Any]]:
+        """Mass changes that wait at this site for a second person, oldest first: id, author, reason, workstation, at,
+        why, records, retractions, kinds, confirmed_by."""
+        return await proposals.listed(self.driver)
+
+    async def proposal(self, name: str) -> dict[str, Any]:
+        """One of them with its `changes`: record, kind, field, before, after. Raises NotFound."""
+        return await proposals.details(self.driver, name)
+
+    async def approve(self, name: str, *, author: str, progress: Progress | None = None) -> dict[str, Any]:
+        """Write what a proposal holds: `author` confirms it, who must be another person than its own author.
+
+        It applies to what its author had seen; what was changed since stays beside it, as a conflict. Gives `id`,
+        `commits` and `records`. Cancelled, or after a crash, the same call ends what was begun, and writes nothing
+        twice. Raises NotFound, RefusedError.
+        """
+        return await proposals.approve(self.driver, name, author, progress)
+
+    async def reject(self, name: str) -> dict[str, Any]:
+        """Drop a proposal; nothing of it is written. Raises NotFound, RefusedError once it was confirmed."""
+        return await proposals.reject(self.driver, name)
+
+    async def brake(
+        self,
+        *,
+        retractions: int | None = None,
+        seconds: int | None = None,
+        records: int | None = None,
+        author: str = "",
+        reason: str = "",
+    ) -> dict[str, int]:
+        """What passes the brake in the whole practice: `retractions` of one person within `seconds`, and `records` that
+        one transaction may overwrite. Numbers that are given are set. Raises BadValue for one below 1."""
+        changed = {"retractions": retractions, "seconds": seconds, "records": records}
+        if any(number is not None for number in changed.values()):
+            await proposals.set_bounds(self, author, reason, changed)
+        return proposals.bounds_value(await proposals.bounds_of(self.driver), {})
+
+    # -- taking back -------------------------------------------------------------------------------------------------
+
+    async def revert(
+        self,
+        *,
+        commit: CommitId | str | Sequence[CommitId | str] | None = None,
+        record: str | None = None,
+        by: str | None = None,
+        at_site: str | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        preview: bool = False,
+        confirm: str | None = None,
+        author: str = "",
+        reason: str = "",
+        progress: Progress | None = None,
+    ) -> dict[str, Any]:
+        """Take back, by new commits, what a commit did (or several), what became of a record since a time, or all that
+        an author (`by`), a site (`at_site`) or both did between two times. Later edits stay.
+
+        `preview` writes nothing: it tells each field before and after, every later edit in the same places, and an
+        `id`. `confirm=id` carries out exactly that, unless one of these fields changed since: then RefusedError.
+        Without either it is done at once, unless it is a mass change: then RefusedError. Each record is reverted whole;
+        cancelled, or after a crash, `confirm` goes on where it was. See `crdtsync.undo` for what is given. Raises
+        NotFound, UsageError.
+        """
+        await self._derived()
+        if confirm is not None:
+            if preview or any(each is not None for each in (commit, record, by, at_site, since, until)):
+                raise UsageError("confirm carries out a preview as it is; name nothing beside it")
+            return await undo.confirm(self.driver, confirm, author=author, reason=reason, progress=progress)
+        chosen = choice(commit, record, by, at_site, since, until)
+        if preview:
+            return await undo.preview(self.driver, chosen, progress)
+        return await undo.at_once(self.driver, chosen, author=author, reason=reason, progress=progress)
+
+    async def reverts(self) -> list[dict[str, Any]]:
+        """Previews that are kept, and reverts that were begun and not ended, with how far they came."""
+        return await undo.listed(self.driver)
+
+    async def forget_revert(self, name: str) -> dict[str, Any]:
+        """Drop a preview, or the rest of a revert that was begun: what is reverted stays so. Raises NotFound."""
+        return await undo.forget(self.driver, name)
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -345,7 +433,8 @@ class Site(Opened):
         address = None if self._serving is None else self._serving.address
         joining = [] if self._serving is None else self._serving.joining()
         branched = await copies.suspended(self)
-        return {**describe(self, engine, branched), "listen": address, "joining": joining}
+        waiting = await proposals.waiting(self.driver)
+        return {**describe(self, engine, branched), **waiting, "listen": address, "joining": joining}
 
     @property
     def serving(self) -> Serving | None:

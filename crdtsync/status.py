@@ -13,8 +13,8 @@ from crdtsync.replication.frontier import Frontier
 from crdtsync.replication.membership import Member
 from crdtsync.replication.replica import Replica
 
-_NOT_HERE_YET: Final = {"proposals": [], "files": {"here": 0, "missing": 0, "missing_bytes": 0}}
-"""This version has neither proposals nor files, so there are none; scripts find the keys that later versions fill."""
+_NOT_HERE_YET: Final = {"files": {"here": 0, "missing": 0, "missing_bytes": 0}}
+"""This version has no files, so there are none; scripts find the keys that later versions fill."""
 
 
 def describe(site: Opened, engine: EngineStatus, suspended: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -390,9 +390,9 @@ async def test_transactions_that_wait_together_share_a_sync(jena: Site) -> None:
     def count(host: Any) -> None:
         append = host.store.append
 
-        def counted(commits: Any, now_ms: int) -> Any:
+        def counted(commits: Any, *rest: Any) -> Any:
             appends.append(len(commits))
-            return append(commits, now_ms)
+            return append(commits, *rest)
 
         host.store.append = counted
 
@@ -443,7 +443,7 @@ async def test_a_disk_that_refuses(tmp_path: Path) -> None:
         asked = 0
 
         def refuse(host: Any) -> None:
-            def append(commits: Any, now_ms: int) -> Any:
+            def append(*given: Any) -> Any:
                 nonlocal asked
                 asked += 1
                 raise StorageFailure("log.db cannot be written (No space left on device); make room, then open again")

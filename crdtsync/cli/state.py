@@ -25,9 +25,12 @@ def status(folder: Folder, passphrase_file: PassphraseFile = None, as_json: Json
     if as_json:
         show.emit_json(told)
         return
-    apart = {"records", "peers", "frontier", "files", "recovering", "suspended", "superseded"}
+    apart = {"records", "peers", "frontier", "files", "recovering", "suspended", "superseded", "proposals"}
     for sentence in copied(folder, told):
         show.say(sentence)
+    if told["proposals"]:
+        waiting = show.counted(len(told["proposals"]), "mass change")
+        show.say(f"A second person must decide on {waiting} that the brake holds: crdtsync proposals {folder}")
     show.pairs({name: value for name, value in told.items() if name not in apart and value not in ([], {}, None)})
     show.say("")
     show.objects([{"kind": kind, "records": n} for kind, n in sorted(told["records"].items())], "No records yet.")

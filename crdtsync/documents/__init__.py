@@ -5,7 +5,8 @@ from crdtsync.documents.conflict import FieldConflict
 from crdtsync.documents.count import Counter
 from crdtsync.documents.delta import Reach, check_delta
 from crdtsync.documents.document import BLANK, Content, Document
-from crdtsync.documents.edits import Edit, EditCounter, EditEntry, EditText, SetField
+from crdtsync.documents.edit_codec import edits_from_json, edits_json
+from crdtsync.documents.edits import Edit, EditCounter, EditEntry, EditText, Restore, SetField
 from crdtsync.documents.entries import Entries
 from crdtsync.documents.merge import (
     append_only,
@@ -26,7 +27,9 @@ from crdtsync.documents.reading import conflicts_json, edits_of, fields_json, pa
 from crdtsync.documents.record import Record, UnknownRecord, kinds, model_of
 from crdtsync.documents.schema import Link, Value
 from crdtsync.documents.text import Hunk, Text
+from crdtsync.documents.undo import Later, Turn, Undone, undone
 from crdtsync.documents.version import Version, Versions
+from crdtsync.documents.weighing import Weight, weigh
 
 __all__ = [
     "BLANK",
@@ -40,22 +43,29 @@ __all__ = [
     "Entries",
     "FieldConflict",
     "Hunk",
+    "Later",
     "Link",
     "Projection",
     "Reach",
     "Record",
+    "Restore",
     "SetField",
     "Text",
+    "Turn",
+    "Undone",
     "UnknownRecord",
     "Value",
     "Version",
     "Versions",
+    "Weight",
     "append_only",
     "changes",
     "check_delta",
     "column_value",
     "conflicts_json",
     "counter",
+    "edits_from_json",
+    "edits_json",
     "edits_of",
     "entries",
     "fields_json",
@@ -76,5 +86,7 @@ __all__ = [
     "subject_of",
     "table_of",
     "text",
+    "undone",
     "versions",
+    "weigh",
 ]

@@ -21,7 +21,7 @@ from pycrdt import _pycrdt as crdt
 from crdtsync import limits
 from crdtsync.documents.count import raised
 from crdtsync.documents.delta import Reach
-from crdtsync.documents.edits import Edit, EditCounter, EditEntry, EditText, SetField
+from crdtsync.documents.edits import Edit, EditCounter, EditEntry, EditText, Restore, SetField
 from crdtsync.documents.slots import canonical, items_of, parse_items, slot_key
 from crdtsync.documents.text import rebase
 from crdtsync.errors import BadValue, Poisoned
@@ -150,6 +150,8 @@ class Document:
                 for edit in edits:
                     if isinstance(edit, EditText):
                         _write_text(doc, transaction, edit, texts)
+                    elif isinstance(edit, Restore):
+                        self._put_back(transaction, edit, slots, tag, sequence)
                     elif isinstance(edit, EditCounter):
                         self._write_count(transaction, slots, slot_key(edit.field, tag), counts)
                     else:
@@ -184,6 +186,21 @@ class Document:
                 del slots[slot]
         self._map.insert(transaction, own, raw)
         slots[own] = raw
+
+    def _put_back(
+        self, transaction: crdt.Transaction, edit: Restore, slots: dict[str, str], tag: str, sequence: int
+    ) -> None:
+        assert self._map is not None
+        own = slot_key(edit.field, tag, edit.key)
+        back = [[sequence, item.stamp, item.value, item.seen, [item.tag, item.sequence]] for item in edit.items]
+        items = [*_unseen(slots.get(own), edit.seen.get(own)), *back]
+        for slot, seen in edit.seen.items():
+            if slots.get(slot) == seen and (slot != own or not items):
+                self._map.remove(transaction, slot)
+                del slots[slot]
+        if items and (back or own in edit.seen):
+            self._map.insert(transaction, own, canonical(items))
+            slots[own] = canonical(items)
 
     def _write_count(
         self, transaction: crdt.Transaction, slots: dict[str, str], own: str, counts: Mapping[str, str]

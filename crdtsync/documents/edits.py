@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from crdtsync.documents.slots import Item
 from crdtsync.documents.text import Hunk
 
 
@@ -45,6 +46,20 @@ class EditText:
 
 
 @dataclass(frozen=True, slots=True)
+class Restore:
+    """Put writes back that stood in a field, or in one of its entries (`key`), side by side and as whose they were.
+
+    `seen` are the slots that they take the place of, as read; with no `items` those are only taken away, for what
+    stands beside them.
+    """
+
+    field: str
+    key: str | None
+    items: tuple[Item, ...]
+    seen: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class EditCounter:
     """Add `plus` to a counter and subtract `minus`; neither is negative. There is nothing to be seen before."""
 
@@ -53,4 +68,4 @@ class EditCounter:
     minus: int
 
 
-Edit = SetField | EditEntry | EditText | EditCounter
+Edit = SetField | EditEntry | EditText | EditCounter | Restore

@@ -41,6 +41,7 @@ _RESERVED: Final = frozenset(
         "indexes",
         "kind",
         "plan",
+        "retracts",
         "unknown",
     }
 )
@@ -67,7 +68,8 @@ class Record(BaseModel):
     """The base of all kinds. Subclasses name theirs: `class Patient(Record, kind="patient")`.
 
     A kind that sets `clinical` or `billing` refuses fields under `latest`. `indexes` names columns to be indexed
-    beside the links to other records.
+    beside the links to other records. `retracts` names, per field, the values by which a record does not count any
+    more: many of those in a short time are a mass change, which the brake holds.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", defer_build=True, validate_default=False)
@@ -75,6 +77,13 @@ class Record(BaseModel):
     clinical: ClassVar[bool] = False
     billing: ClassVar[bool] = False
     indexes: ClassVar[tuple[str, ...]] = ()
+    retracts: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        "archived": (True,),
+        "entered_in_error": (True,),
+        "retracted": (True,),
+        "status": ("cancelled", "entered_in_error"),
+        "verification": ("entered_in_error", "refuted"),
+    }
 
     source: Any = register(severity="low")
 

@@ -9,7 +9,7 @@ from crdtsync.documents.conflict import FieldConflict, field_conflict, group_con
 from crdtsync.documents.entries import entry_rank
 from crdtsync.documents.merge import Rule, decide, survivors
 from crdtsync.documents.schema import KindPlan
-from crdtsync.documents.slots import Item, as_item, items_of, parse_items, split_slot
+from crdtsync.documents.slots import Item, as_item, items_of, parse_items, split_slot, written_by
 from crdtsync.documents.version import Found, find_versions
 from crdtsync.ids import RecordId
 
@@ -111,7 +111,7 @@ def _settle_group(
     held: Mapping[str, tuple[str, list[list[Any]]]],
     several: Mapping[str, list[Item]],
 ) -> None:
-    if not several and len({(held[m][0], held[m][1][0][0]) for m in members if m in held}) < 2:
+    if not several and len({written_by(held[m][0], held[m][1][0]) for m in members if m in held}) < 2:
         return  # one commit wrote all of them
     parties = {}
     for member in members:

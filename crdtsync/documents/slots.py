@@ -4,11 +4,13 @@ A document is one flat map of text to text, plus one shared text per co-edited f
 `field/tag` or `field/entry/tag`: the tag is the writer's log (`ids.log_tag`), so that no two logs write one slot, and
 what they wrote unseen stands side by side. What a slot holds is compact JSON, a list of items
 
-    [sequence, stamp, value]  or  [sequence, stamp, value, seen]
+    [sequence, stamp, value]  or  [sequence, stamp, value, seen]  or  [sequence, stamp, value, seen, [tag, sequence]]
 
 where `sequence` names the commit within the tag's log, `stamp` is its hybrid time, `value` is JSON (null: cleared or
-removed), and `seen` are the commits, as `tag.sequence`, of the field's group that the writer knew. JSON inside a string
-keeps integers lossless; native numbers of the CRDT library come back as floats.
+removed), and `seen` are the commits, as `tag.sequence`, of the field's group that the writer knew. What an undo puts
+back ends with the tag and the sequence of the write that it was, and has its stamp: it counts as this write again, in
+all that follows from it. JSON inside a string keeps integers lossless; native numbers of the CRDT library come back as
+floats.
 """
 
 from __future__ import annotations
@@ -126,6 +128,16 @@ def items_of(tag: str, raw: str) -> list[Item]:
 
 
 def as_item(tag: str, item: list[Any]) -> Item:
-    """An item as it stands in a slot, with its writer's tag."""
+    """An item as it stands in a slot, with its writer's tag: of the first writer, where it was put back."""
     seen = item[3] if len(item) > 3 and type(item[3]) is list else None
-    return Item(tag, item[0], item[1], item[2], seen)
+    first, sequence = written_by(tag, item)
+    return Item(first, sequence, item[1], item[2], seen)
+
+
+def written_by(tag: str, item: list[Any]) -> tuple[str, int]:
+    """Tag and sequence of the commit that wrote the value of an item, which may have been put back since."""
+    if len(item) > 4 and type(item[4]) is list and len(item[4]) == 2:
+        first, sequence = item[4]
+        if type(first) is str and type(sequence) is int:
+            return first, sequence
+    return tag, item[0]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from crdtsync.clock import COUNTER_BITS
 from crdtsync.engine.accounts import Account, Accounts
-from crdtsync.engine.derive import Deriver
+from crdtsync.engine.derive import Deriver, group_of
 from crdtsync.engine.past import Order
 from crdtsync.errors import RottenCommit
 from crdtsync.ids import CommitId, Head, LogId, RecordId
@@ -70,6 +70,24 @@ class Commits:
                 records = tuple(dict.fromkeys(self._deriver.touched(stored)))
                 found.append(Deed(stored.commit.id, order, account, records))
         return Deeds(found, None)
+
+    def transaction(self, commit: CommitId) -> list[Deed]:
+        """The transaction that a commit belongs to: itself, or all its fragments. Empty when it is not here whole."""
+        stored = self._commit(*commit)
+        group = None if stored is None else group_of(self._store, stored)
+        if group is None:
+            return []
+        try:
+            return [self._deed(each) for each in group]
+        except RottenCommit as error:
+            self._rotten(error)
+            return []
+
+    def _deed(self, stored: StoredCommit) -> Deed:
+        header, commit = stored.commit.header, stored.commit.id
+        account = self._accounts.of([commit])[commit]
+        records = tuple(dict.fromkeys(self._deriver.touched(stored)))
+        return Deed(commit, (header.stamp, header.log, header.sequence), account, records)
 
     def _run(self, log: LogId, last: int, since: Order, until: int | None) -> Iterator[tuple[Order, StoredCommit]]:
         for sequence in range(self._first(log, last, since), last + 1):

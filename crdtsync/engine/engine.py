@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import gc
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 
 from crdtsync import limits
 from crdtsync.clock import COUNTER_BITS
 from crdtsync.engine.accounts import Account, Accounts
-from crdtsync.engine.deeds import Commits, Deeds
+from crdtsync.engine.deeds import Commits, Deed, Deeds
 from crdtsync.engine.deriving import Deriving
 from crdtsync.engine.exhibits import Exhibit, exhibits
 from crdtsync.engine.holds import Knew
@@ -63,7 +63,7 @@ from crdtsync.replication.stored import KeyObject, LogHead, StoredCommit
 from crdtsync.replication.writer import LogWriter
 from crdtsync.sealing.base import Sealer
 from crdtsync.sealing.keyring import Keyring
-from crdtsync.storage.base import Store
+from crdtsync.storage.base import Notes, Store
 
 
 def _nameless(replica: ReplicaId) -> str | None:
@@ -387,13 +387,17 @@ class Engine:
         except BaseException:
             deriving.recover()
             raise
+        done = [request for request, outcome in zip(requests, outcomes, strict=True) if outcome.error is None]
+        notes = {name: value for request in done for name, value in request.notes.items()}
         if scribe.commits:
-            deriving.written(self._as_stored(scribe), lambda: self._store_written(scribe))
+            deriving.written(self._as_stored(scribe), lambda: self._store_written(scribe, notes))
             self._own.wrote(draft)
             self._parts.remember(scribe.keys)
             self._parts.adopt(scribe.keys)
         else:
             deriving.shelf.settle(keep=True)
+            if notes:
+                self._store.set_meta(notes)
         return outcomes
 
     def _writable(self, grant: WriteGrant) -> LogWriter:
@@ -421,10 +425,10 @@ class Engine:
         after = self._log_head.arrival
         return [StoredCommit(after + n, self._now_ms, commit, True) for n, commit in enumerate(scribe.commits, 1)]
 
-    def _store_written(self, scribe: Scribe) -> LogHead:
+    def _store_written(self, scribe: Scribe, notes: Notes) -> LogHead:
         if scribe.keys:
             self._store.put_keys(scribe.keys)
-        self._log_head = self._store.append([(commit, True) for commit in scribe.commits], self._now_ms)
+        self._log_head = self._store.append([(commit, True) for commit in scribe.commits], self._now_ms, notes)
         return self._log_head
 
     # -- serving peers ------------------------------------------------------------------------------------------------
@@ -528,6 +532,17 @@ class Engine:
         """
         return list(Retelling(record, self.told(kind, record, self.arrivals_of(kind, record))).steps())
 
+    def pasts(self, records: Iterable[tuple[str, RecordId]]) -> Iterator[list[Step]]:
+        """The pasts of several records, in their order: those that were changed together take a fraction of the time.
+
+        The view must not go on before the last was taken.
+        """
+        with suppress(RottenCommit):
+            self._derive_pending()
+        past = self._past
+        for kind, record in records:
+            yield list(Retelling(record, past.told(kind, record, past.arrivals(kind, record))).steps())
+
     def arrivals_of(self, kind: str, record: RecordId) -> list[int]:
         """Arrivals of the commits that name a record, after deriving what is pending (up to a hole in the log)."""
         with suppress(RottenCommit):
@@ -589,10 +604,17 @@ class Engine:
         At most `looked_max` commits are looked at in one call: `next` of the answer is to be given as `after` then.
         """
         logs = [log for log in self._own.frontier if site is None or replica_of(log) == site]
-        accounts = Accounts(self._store, self._parts, self._note_rotten)
-        commits = Commits(self._store, accounts, self._deriving.deriver, self._note_rotten)
         since = after or (since_ms << COUNTER_BITS, LogId(b""), 0)
-        return commits.between(self._own.frontier, logs, author, since, until_ms, looked_max)
+        return self._commits.between(self._own.frontier, logs, author, since, until_ms, looked_max)
+
+    def transaction_of(self, commit: CommitId) -> list[Deed]:
+        """What a commit, with all fragments of its transaction, did. Empty when it is not here, or not whole."""
+        return self._commits.transaction(commit)
+
+    @property
+    def _commits(self) -> Commits:
+        accounts = Accounts(self._store, self._parts, self._note_rotten)
+        return Commits(self._store, accounts, self._deriving.deriver, self._note_rotten)
 
     def digest(self) -> tuple[str, int]:
         """The view's digest in hexadecimal, and the number of its records, as far as it is derived (L5)."""

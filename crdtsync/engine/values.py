@@ -24,13 +24,21 @@ class RecordEdits:
 
 @dataclass(frozen=True, slots=True)
 class WriteRequest:
-    """One local transaction: who, why, where and what for, and the edits; all of it becomes one commit or none (L2)."""
+    """One local transaction: who, why, where and what for, and the edits; all of it becomes one commit or none (L2).
+
+    `notes` are small values of this replica (None removes) that are written exactly when the commit is. `mass` tells
+    that changes to many records are meant, so that the brake lets them pass. `ticket` names a small value: the request
+    is written only while that is there, and takes it away, so that it is written once, whoever asks for it again.
+    """
 
     author: str
     reason: str
     workstation: str
     purpose: str
     records: Sequence[RecordEdits]
+    notes: Mapping[str, bytes | None] = field(default_factory=dict)
+    mass: bool = False
+    ticket: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from crdtsync.errors import RottenCommit
 from crdtsync.ids import DataKeyId, Head, LogId, MemberHash, RecordId
 from crdtsync.replication.commit import Commit
 from crdtsync.replication.stored import KeyObject, LogHead, StoredCommit
+
+Notes = Mapping[str, bytes | None]
+"""Small values of a replica by name; None removes one."""
+NO_NOTES: Final[Notes] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +136,12 @@ class Store(Protocol):
 
     # -- the log: synced when the call returns -------------------------------------------------------------------------
 
-    def append(self, commits: Sequence[tuple[Commit, bool]], arrived_ms: int) -> LogHead:
-        """Append commits in a causal order, all or none; the flag is `checked`. Returns the new head of the log."""
+    def append(self, commits: Sequence[tuple[Commit, bool]], arrived_ms: int, notes: Notes = NO_NOTES) -> LogHead:
+        """Append commits in a causal order, all or none; the flag is `checked`. Returns the new head of the log.
+
+        `notes` are small values (None removes) that are written in the same transaction: what these commits settle is
+        noted exactly when they are on disk.
+        """
 
     def log_head(self) -> LogHead:
         """How far the log goes."""

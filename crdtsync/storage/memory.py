@@ -17,6 +17,7 @@ from crdtsync.errors import BadSignature, RottenCommit, StorageFailure, UsageErr
 from crdtsync.ids import DataKeyId, Head, LogId, MemberHash
 from crdtsync.replication.commit import Commit
 from crdtsync.replication.stored import EMPTY_LOG, KeyObject, LogHead, StoredCommit, next_head
+from crdtsync.storage.base import NO_NOTES, Notes
 from crdtsync.storage.checks import NOTHING_YET, check_sound, heads_after, until_rotten, within
 from crdtsync.storage.memory_view import MemoryView
 
@@ -166,8 +167,8 @@ class MemoryStore(MemoryView):
 
     # -- the log -------------------------------------------------------------------------------------------------------
 
-    def append(self, commits: Sequence[tuple[Commit, bool]], arrived_ms: int) -> LogHead:
-        """Append commits in a causal order, all or none."""
+    def append(self, commits: Sequence[tuple[Commit, bool]], arrived_ms: int, notes: Notes = NO_NOTES) -> LogHead:
+        """Append commits in a causal order and write `notes`, all or none."""
         self._guard()
         heads_after(commits, self._last)
         for commit, checked in commits:
@@ -176,7 +177,14 @@ class MemoryStore(MemoryView):
             self._heads.append(head)
             self._arrivals.append(stored)
             self._logs.setdefault(commit.header.log, []).append(stored)
-        self._wrote(self._log_undo, self.sync_log, lambda: self._cut(len(commits)))
+        before = {name: self._meta.get(name) for name in notes}
+        _assign(self._meta, notes)
+
+        def undo() -> None:
+            self._cut(len(commits))
+            _assign(self._meta, before)
+
+        self._wrote(self._log_undo, self.sync_log, undo)
         return self._heads[-1]
 
     def _last(self, log: LogId) -> Head:

@@ -15,6 +15,7 @@ from crdtsync.ids import Head, LogId, MemberHash
 from crdtsync.replication.codec import pack, unpack
 from crdtsync.replication.commit import Commit, commit_from_items
 from crdtsync.replication.stored import EMPTY_LOG, LogHead, StoredCommit, next_head
+from crdtsync.storage.base import NO_NOTES, Notes
 from crdtsync.storage.checks import NOTHING_YET, check_sound, heads_after, until_rotten, within
 from crdtsync.storage.database import DISK_ERRORS, LOG_FILE, open_plain, rows, transaction
 from crdtsync.storage.part import StorePart, guarded
@@ -98,11 +99,8 @@ class SqliteLog(StorePart):
     @guarded(LOG_FILE)
     def set_meta(self, values: Mapping[str, bytes | None]) -> None:
         """Write small values in one synced transaction; None removes."""
-        removed = [(name,) for name, value in values.items() if value is None]
-        written = [(name, value) for name, value in values.items() if value is not None]
         with transaction(self._log_db) as db:
-            db.executemany("DELETE FROM meta WHERE name = ?", removed)
-            db.executemany("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", written)
+            _write_small(db, values)
         self._copy_when_due(LOG_FILE, self._log_db)
 
     @guarded(LOG_FILE)
@@ -123,10 +121,11 @@ class SqliteLog(StorePart):
     # -- the log -------------------------------------------------------------------------------------------------------
 
     @guarded(LOG_FILE)
-    def append(self, commits: Sequence[tuple[Commit, bool]], arrived_ms: int) -> LogHead:
-        """Append commits in a causal order, all or none, with one sync. Raises UsageError for a gap or a fork (L3)."""
+    def append(self, commits: Sequence[tuple[Commit, bool]], arrived_ms: int, notes: Notes = NO_NOTES) -> LogHead:
+        """Append commits in a causal order and write `notes`, all or none, with one sync. Raises UsageError for a gap
+        or a fork (L3)."""
         heads = heads_after(commits, self._last)
-        if not commits:
+        if not commits and not notes:
             return self._log_head
         new_logs = {log: number for number, log in enumerate(heads.keys() - self._log_numbers.keys(), self._next_log())}
         numbers, sizes = {**self._log_numbers, **new_logs}, {log: self._log_bytes.get(log, 0) for log in heads}
@@ -141,6 +140,7 @@ class SqliteLog(StorePart):
         with transaction(self._log_db) as db:
             db.executemany("INSERT INTO log (number, id) VALUES (?, ?)", [(n, log) for log, n in new_logs.items()])
             db.executemany(_INSERT, entries)
+            _write_small(db, notes)
         # Only now, on disk and synced, is it the head that others may learn (L1).
         self._log_head = head
         self._log_numbers.update(new_logs)
@@ -322,3 +322,13 @@ def _rotten(what: str) -> StorageFailure:
     return StorageFailure(
         f"log.db: {what} not what was written; restore the folder from a backup, or join again as a new site"
     )
+
+
+def _write_small(db: sqlite3.Connection, values: Notes) -> None:
+    """Write small values in the transaction that is open."""
+    removed = [(name,) for name, value in values.items() if value is None]
+    written = [(name, value) for name, value in values.items() if value is not None]
+    if removed:
+        db.executemany("DELETE FROM meta WHERE name = ?", removed)
+    if written:
+        db.executemany("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", written)

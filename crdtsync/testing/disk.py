@@ -15,7 +15,7 @@ from crdtsync.errors import StorageFailure
 from crdtsync.ids import LogId, MemberHash, RecordId
 from crdtsync.replication.commit import Commit
 from crdtsync.replication.stored import KeyObject, LogHead, StoredCommit
-from crdtsync.storage.base import StoredDocument, ViewChange, ViewState
+from crdtsync.storage.base import NO_NOTES, Notes, StoredDocument, ViewChange, ViewState
 from crdtsync.storage.continuity import Continuity
 from crdtsync.storage.memory import MemoryStore
 from crdtsync.testing.verdict import OracleFailed
@@ -80,20 +80,20 @@ class Disk(MemoryStore):
         super().put_keys(keys)
         self._point("keys")
 
-    def append(self, commits: Sequence[tuple[Commit, bool]], arrived_ms: int) -> LogHead:
+    def append(self, commits: Sequence[tuple[Commit, bool]], arrived_ms: int, notes: Notes = NO_NOTES) -> LogHead:
         """Append commits. Before the sync is done the power may go: then any prefix of them is on the disk."""
         try:
             self._ask("log")
         except StorageFailure as error:
             if str(error).startswith(SYNC_FAILED):  # what was written may be there all the same
                 self.failure = ""
-                super().append(commits, arrived_ms)
+                super().append(commits, arrived_ms, notes)
                 self.on_append(commits)
                 self.failure = str(error)
             raise
         if self.fuse("torn"):
             self._tear(commits, arrived_ms)
-        head = super().append(commits, arrived_ms)
+        head = super().append(commits, arrived_ms, notes)
         self.on_append(commits)
         self._point("log")
         return head

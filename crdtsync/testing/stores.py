@@ -192,6 +192,23 @@ def small_values_last(disk: Disk) -> None:
 
 
 @_case
+def notes_come_with_commits(disk: Disk) -> None:
+    """What is noted beside commits is written with them, and not at all where they are refused."""
+    store, log = disk.open(), SampleLog("a")
+    store.set_meta({"a": b"1", "b": b"2"})
+    first = log.next()
+    store.append([(first, True)], 1, {"a": None, "c": b"3"})
+    with refused(UsageError, "does not continue its log"):
+        store.append([(first, True)], 1, {"b": None, "d": b"4"})
+    store.append([], 1, {"e": b"5"})
+    store.close()
+    store = disk.open()
+    assert [store.meta(name) for name in "abcde"] == [None, b"2", b"3", None, b"5"]
+    assert store.log_head().arrival == 1
+    store.close()
+
+
+@_case
 def members_keep_their_order(disk: Disk) -> None:
     """In the order of adding; a second adding changes nothing."""
     store = disk.open()

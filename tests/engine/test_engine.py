@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,7 @@ from crdtsync.ids import BootId, EpochId, RecordId, log_id, log_tag, replica_of
 from crdtsync.practice import Patient, Task
 from crdtsync.replication.commit import Commit
 from crdtsync.replication.stored import KeyObject, LogHead
-from crdtsync.storage.base import ViewState
+from crdtsync.storage.base import NO_NOTES, Notes, ViewState
 from crdtsync.storage.memory import MemoryStore
 
 from .conftest import MakeStore
@@ -31,11 +32,11 @@ class DiaryStore(MemoryStore):
         self.diary.append("keys")
         super().put_keys(keys)
 
-    def append(self, commits: Sequence[tuple[Commit, bool]], arrived_ms: int) -> LogHead:
+    def append(self, commits: Sequence[tuple[Commit, bool]], arrived_ms: int, notes: Notes = NO_NOTES) -> LogHead:
         self.diary.append(f"log {len(commits)}")
         if self.refuse_append:
             raise StorageFailure("no space left on the disk")
-        return super().append(commits, arrived_ms)
+        return super().append(commits, arrived_ms, notes)
 
     def commit_view(self, state: ViewState) -> None:
         self.diary.append("view")
@@ -350,3 +351,16 @@ def test_keys_of_a_subject_are_used_again(make_store: MakeStore) -> None:
     assert outcome.keys == ()
     assert outcome.commit is not None and len(outcome.commit.header.parts) == 1
     assert len(jena.store.key_of_subject(record_of(1))) == 1
+
+
+def test_what_a_request_notes_is_there_exactly_when_its_commit_is(make_store: MakeStore) -> None:
+    store = make_store()
+    jena = SiteRig("jena", store)
+    good = replace(jena.request(patient_of(1)), notes={"one": b"1", "both": b"first"})
+    bad = replace(jena.request(patient_of(2)), author="a" * 201, notes={"two": b"2", "both": b"never"})
+    outcomes = jena.write_all([good, bad])
+    assert [outcome.error is None for outcome in outcomes] == [True, False]
+    assert (store.meta("one"), store.meta("two"), store.meta("both")) == (b"1", None, b"first")
+    [outcome] = jena.write_all([WriteRequest("a", "", "", "", [], {"one": None, "three": b"3"})])
+    assert outcome.commit is None and outcome.error is None
+    assert (store.meta("one"), store.meta("three")) == (None, b"3")

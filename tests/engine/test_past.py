@@ -10,7 +10,7 @@ import pytest
 from crdtsync import limits
 from crdtsync.documents import Content, SetField
 from crdtsync.engine.past import APPLIED, HELD, ROTTEN, UNKNOWN, WAITING, Retelling, Step
-from crdtsync.ids import RecordId, client_id
+from crdtsync.ids import CommitId, RecordId, client_id
 from crdtsync.practice import Patient
 from crdtsync.replication.commit import Change
 from crdtsync.replication.stored import KeyObject
@@ -338,3 +338,35 @@ def test_a_rotten_commit_among_them_is_passed_over_and_noted() -> None:
     store.rot(3)
     assert [records for _, records in did(jena)] == [[record_of(number)] for number in (1, 2, 4, 5)]
     assert len(jena.engine.upkeep.rotten) == 1
+
+
+def test_pasts_of_several_records_are_what_each_tells_alone(
+    make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also with fewer commits in hand than they were changed by."""
+    jena, gera = SiteRig("jena", make_store()), SiteRig("gera", make_store())
+    numbers = range(1, 9)
+    jena.write(*(patient_of(number) for number in numbers))
+    gera.sync(jena)
+    for turn, number in enumerate((2, 5, 5, 7)):
+        retitle(gera, number, f"Dr. {turn}")
+        retitle(jena, number, f"Prof. {turn}")
+    gera.sync(jena)
+    places = [("patient", record_of(number)) for number in [*numbers, 77]]
+    alone = [jena.engine.past(*place) for place in places]
+    assert [len(steps) for steps in alone] == [1, 3, 1, 1, 5, 1, 3, 1, 0]
+    assert list(jena.engine.pasts(places)) == alone
+    monkeypatch.setattr(limits, "commits_opened_max", 1)
+    assert list(jena.engine.pasts(places)) == alone
+
+
+def test_a_transaction_is_found_by_any_of_its_fragments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "parts_written_max", 2)
+    jena = SiteRig("jena")
+    last = jena.write(*(patient_of(number) for number in range(1, 6)))
+    single = jena.write(patient_of(9))
+    deeds = jena.engine.transaction_of(last.id)
+    assert [len(deed.records) for deed in deeds] == [2, 2, 1] and deeds[2].commit == last.id
+    assert jena.engine.transaction_of(deeds[0].commit) == deeds
+    assert [deed.records for deed in jena.engine.transaction_of(single.id)] == [(("patient", record_of(9)),)]
+    assert jena.engine.transaction_of(CommitId(last.header.log, 99)) == []

@@ -239,7 +239,7 @@ async def test_the_canary_is_heard_nowhere(ears: Ears, tmp_path: Path) -> None:
         db.close()
 
 
-def _refuse(commits: Any, now_ms: int) -> Any:
+def _refuse(*given: Any) -> Any:
     raise StorageFailure("log.db cannot be written (No space left on device); make room, then open the replica again")
 
 

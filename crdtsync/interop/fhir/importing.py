@@ -28,7 +28,7 @@ class WritesRecords(Protocol):
 class TakesRecords(Protocol):
     """A site, as far as an import needs it."""
 
-    def transaction(self, *, author: str, reason: str) -> AbstractAsyncContextManager[WritesRecords]: ...
+    def transaction(self, *, author: str, reason: str, mass: bool) -> AbstractAsyncContextManager[WritesRecords]: ...
 
     async def sql(self, query: str, params: Sequence[Any] = ...) -> list[dict[str, Any]]: ...
 
@@ -85,7 +85,7 @@ class _Run:
             else:
                 new[record.id] = record
         if new:
-            async with self._site.transaction(author=self._author, reason=reason) as transaction:
+            async with self._site.transaction(author=self._author, reason=reason, mass=True) as transaction:
                 for record in new.values():
                     transaction.add(record)
         self.created += len(new)

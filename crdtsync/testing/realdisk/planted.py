@@ -15,7 +15,7 @@ from crdtsync.ids import DataKeyId
 from crdtsync.replication.commit import Commit
 from crdtsync.replication.stored import KeyObject, LogHead, next_head
 from crdtsync.storage import database, sqlite
-from crdtsync.storage.base import ViewState
+from crdtsync.storage.base import NO_NOTES, Notes, ViewState
 from crdtsync.storage.database import sync_file
 from crdtsync.storage.sqlite import SqliteStore
 from crdtsync.testing.realdisk.work import OpenStore, open_store
@@ -48,8 +48,8 @@ class _KeysLast(SqliteStore):
     def put_keys(self, keys: Sequence[KeyObject]) -> None:
         self._held = [*self._held, *keys]
 
-    def append(self, commits: Sequence[tuple[Commit, bool]], arrived_ms: int) -> LogHead:
-        head = super().append(commits, arrived_ms)
+    def append(self, commits: Sequence[tuple[Commit, bool]], arrived_ms: int, notes: Notes = NO_NOTES) -> LogHead:
+        head = super().append(commits, arrived_ms, notes)
         held, self._held = self._held, ()
         super().put_keys(held)
         return head
@@ -58,7 +58,7 @@ class _KeysLast(SqliteStore):
 class _ViewFirst(SqliteStore):
     """The view's transaction ends before the log has what it was derived from, and nobody looks at opening."""
 
-    def append(self, commits: Sequence[tuple[Commit, bool]], arrived_ms: int) -> LogHead:
+    def append(self, commits: Sequence[tuple[Commit, bool]], arrived_ms: int, notes: Notes = NO_NOTES) -> LogHead:
         if self._in_view:
             head, before = self._log_head, self._view_state
             for commit, _ in commits:
@@ -66,10 +66,10 @@ class _ViewFirst(SqliteStore):
             self._log_head = head
             super().commit_view(ViewState(head, before.digest, before.records))
             self._log_head = LogHead(head.arrival - len(commits), before.head.chain)
-            head = super().append(commits, arrived_ms)
+            head = super().append(commits, arrived_ms, notes)
             self.begin_view()
             return head
-        return super().append(commits, arrived_ms)
+        return super().append(commits, arrived_ms, notes)
 
     def _is_prefix(self, head: LogHead) -> bool:
         return True
@@ -86,9 +86,9 @@ class _Erases(SqliteStore):
 class _SyncsAgain(SqliteStore):
     """The log is synced by a call of its own; one that fails is made again, and the second answer believed."""
 
-    def append(self, commits: Sequence[tuple[Commit, bool]], arrived_ms: int) -> LogHead:
+    def append(self, commits: Sequence[tuple[Commit, bool]], arrived_ms: int, notes: Notes = NO_NOTES) -> LogHead:
         self._log_db.execute("PRAGMA synchronous = 1")
-        head = super().append(commits, arrived_ms)
+        head = super().append(commits, arrived_ms, notes)
         wal = self.folder / "log.db-wal"
         try:
             sync_file(wal)

@@ -41,7 +41,7 @@ class FakeSite:
         self._tables.close()
 
     @asynccontextmanager
-    async def transaction(self, *, author: str, reason: str) -> AsyncIterator[FakeTransaction]:
+    async def transaction(self, *, author: str, reason: str, mass: bool) -> AsyncIterator[FakeTransaction]:
         transaction = FakeTransaction()
         yield transaction
         self.authors.add(author)
