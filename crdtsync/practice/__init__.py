@@ -10,6 +10,7 @@ from crdtsync.practice.chart import (
     Observation,
     ObservationValue,
 )
+from crdtsync.practice.detected_issue import DetectedIssue, Remark, Resolution
 from crdtsync.practice.invoice import Invoice, InvoiceLine
 from crdtsync.practice.medication import Dosage, Drug, MedicationStatement, Period, Prescription, PrescriptionContent
 from crdtsync.practice.patient import Address, Patient
@@ -23,6 +24,7 @@ __all__ = [
     "ChartEntry",
     "Condition",
     "ConditionCode",
+    "DetectedIssue",
     "Dosage",
     "Drug",
     "Immunization",
@@ -35,6 +37,8 @@ __all__ = [
     "Period",
     "Prescription",
     "PrescriptionContent",
+    "Remark",
+    "Resolution",
     "Setting",
     "Slot",
     "Task",

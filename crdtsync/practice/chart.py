@@ -52,7 +52,8 @@ class Condition(Record, kind="condition"):
 
 
 class Immunization(Record, kind="immunization"):
-    """A dose that was given (FHIR Immunization)."""
+    """A dose that was given (FHIR Immunization). Two doses of a vaccine that are nearer to each other than
+    `minimum_interval_days` of either are a conflict: `possible_double_dose`."""
 
     clinical: ClassVar[bool] = True
     indexes: ClassVar[tuple[str, ...]] = ("given_on",)
@@ -62,6 +63,7 @@ class Immunization(Record, kind="immunization"):
     lot: str | None = once()
     given_on: datetime.date | None = once()
     dose_number: int | None = once()
+    minimum_interval_days: int | None = once()
     entered_in_error: bool = flag_on_wins()
 
 

@@ -3,7 +3,7 @@ from crdtsync.documents import Record, kinds, table_of
 
 KINDS = {
     "patient", "allergy", "condition", "medication_statement", "immunization", "observation", "visit", "chart_entry",
-    "appointment", "prescription", "invoice", "template", "setting", "task",
+    "appointment", "prescription", "invoice", "template", "setting", "task", "detected_issue",
 }  # fmt: skip
 
 
