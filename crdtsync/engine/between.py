@@ -10,7 +10,7 @@ A machine cancels nothing: this only tells.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, Protocol
 
@@ -19,7 +19,7 @@ from crdtsync.documents import Document, model_of, project
 from crdtsync.documents.conflict import between_id
 from crdtsync.documents.settling import settle, written
 from crdtsync.documents.slots import canonical
-from crdtsync.engine.clashes import BOOKING, RULES, SHARED, Member, Rule, claims
+from crdtsync.engine.clashes import BOOKING, RULES, SHARED, WATCHED, Member, Rule, claims, fold_of
 from crdtsync.engine.shelf import Unsound
 from crdtsync.errors import Poisoned
 from crdtsync.ids import RecordId, is_record_id
@@ -27,7 +27,6 @@ from crdtsync.storage.base import Store, StoredConflict, StoredDocument, ViewCha
 
 ISSUE: Final = "detected_issue"
 """The kind of record that holds the state of a conflict, under the conflict's id."""
-_KINDS: Final = frozenset(rule.kind for rule in RULES.values())
 _CLIENT: Final = 1
 _PAGE: Final = 500
 
@@ -37,43 +36,50 @@ class Between:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._changed: dict[str, dict[RecordId, int]] = {}
+        self._arrived: dict[RecordId, int] = {}
+        self._moved: dict[str, list[RecordId]] = {}
         self._claims: dict[RecordId, Mapping[str, str]] = {}
         self._issues = False
 
-    def note(self, change: ViewChange, arrived_ms: int) -> None:
-        """A record was written into the transaction that is open; its last change came at `arrived_ms`."""
-        kind, record = change.document.kind, change.document.record
-        if kind in _KINDS and is_record_id(record):
-            self._changed.setdefault(kind, {})[record] = arrived_ms
-            if kind == BOOKING.kind:
-                self._claims[record] = _claims(change)
-        elif kind == ISSUE:
-            self._issues = True
+    def note(self, change: ViewChange, arrived_ms: int, *, new: bool) -> None:
+        """A record is about to be written into the transaction that is open; its last change came at `arrived_ms`.
+
+        One of which nothing that rules look at has changed is only compared again where it clashed so far: most edits
+        cost one look at its row.
+        """
+        kind, record, row = change.document.kind, change.document.record, change.row
+        columns = WATCHED.get(kind)
+        if columns is None or row is None:
+            self._issues = self._issues or kind == ISSUE
+            return
+        self._arrived[record] = arrived_ms
+        if new or not self._store.has_row(kind, record, {column: row.get(column) for column in columns}):
+            self._moved.setdefault(kind, []).append(record)
+            if kind == BOOKING.kind and is_record_id(record):
+                self._claims[record] = claims(row)
 
     @property
     def full(self) -> bool:
         """Whether so much was noted that it should be settled before more is."""
-        return sum(map(len, self._changed.values())) >= limits.between_records_max
+        return len(self._arrived) >= limits.between_records_max
 
     def forget(self) -> None:
         """The transaction was dropped."""
-        self._changed, self._claims, self._issues = {}, {}, False
+        self._arrived, self._moved, self._claims, self._issues = {}, {}, {}, False
 
     def settle(self, detected: Mapping[str, int]) -> None:
         """Bring the conflicts up to date with what was noted, in the transaction that is open.
 
         A conflict counts as seen when the last of the changes came by which it was found, or as `detected` says.
         """
-        if not self._changed and not self._issues:
+        if not self._arrived and not self._issues:
             return
         if self._claims:
             self._store.write_claims(self._claims)
         found: dict[str, Sequence[StoredConflict]] = {}
-        arrived = {record: ms for records in self._changed.values() for record, ms in records.items()}
         for place in self._places():
             before = {conflict.id: conflict for conflict in self._store.between_at(place)}
-            after = [_dated(conflict, before, detected, arrived) for conflict in conflicts_at(self._store, place)]
+            after = [_dated(each, before, detected, self._arrived) for each in conflicts_at(self._store, place)]
             if after != list(before.values()):
                 found[place] = after
         if found or self._issues:
@@ -81,27 +87,27 @@ class Between:
         self.forget()
 
     def _places(self) -> dict[str, None]:
-        """Where something may have changed: where changed records meet others now, and where they clashed so far."""
+        """Where something may have changed: where moved records meet others now, and where any clashed so far."""
         places: dict[str, None] = {}
         for rule in SHARED:
-            records = self._changed.get(rule.kind)
-            if records:
-                for value in self._store.sharing(rule.kind, rule.columns[0], records):
-                    places[_place(rule, canonical(value))] = None
+            for value in _shared(self._store, rule, self._moved.get(rule.kind, ())):
+                places[_place(rule, value)] = None
         for claimed in self._claims.values():
             for hour in claimed:
                 places[_place(BOOKING, hour)] = None
-        everybody = [record for records in self._changed.values() for record in records]
-        places.update(dict.fromkeys(self._store.between_places(everybody)))
+        places.update(dict.fromkeys(self._store.between_places(self._arrived)))
         return places
+
+
+def _shared(store: Store, rule: Rule, records: Collection[RecordId]) -> Iterator[str]:
+    """The values, as canonical JSON, by which any of the records may clash with another."""
+    for value, mine, its in store.sharing(rule.kind, rule.columns[0], records, rule.alike) if records else ():
+        if rule.alike is None or fold_of(mine) == fold_of(its):
+            yield canonical(value)
 
 
 def _place(rule: Rule, where: str) -> str:
     return f"{rule.name} {where}"
-
-
-def _claims(change: ViewChange) -> Mapping[str, str]:
-    return claims(change.row) if change.row is not None else {}
 
 
 def _dated(
@@ -173,8 +179,8 @@ def recomputed(store: Store) -> Iterator[StoredConflict]:
     for hour, members in hours.items():
         yield from _conflicts(store, BOOKING, members, hour)
     for rule in SHARED:
-        for value in store.sharing(rule.kind, rule.columns[0], list(_records(store, rule.kind))):
-            yield from conflicts_at(store, _place(rule, canonical(value)))
+        for value in dict.fromkeys(_shared(store, rule, list(_records(store, rule.kind)))):
+            yield from conflicts_at(store, _place(rule, value))
 
 
 def _records(store: Store, kind: str) -> Iterator[RecordId]:

@@ -61,7 +61,8 @@ class Rule:
 
     `conflict` is the kind that people see, `kind` that of the records, `columns` what `pairs` needs of their rows, the
     column that makes the place in front (for `booking`: what the records claim). `fields` are those whose values clash.
-    `pairs` gives each pair once, in an order that no third record changes.
+    `pairs` gives each pair once, in an order that no third record changes. Two records that differ in the column
+    `alike`, folded, do not clash: so much is told without looking at all who are at a place.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Rule:
     columns: tuple[str, ...]
     fields: tuple[str, ...]
     pairs: Callable[[Sequence[Member], str], Pairs]
+    alike: str | None = None
 
 
 # --- words and times ------------------------------------------------------------------------------------------------
@@ -83,7 +85,8 @@ def folded(text: str) -> str:
     return " ".join(_WORD.findall(plain.casefold()))
 
 
-def _fold(value: Any) -> str:
+def fold_of(value: Any) -> str:
+    """`folded` text; empty for anything else."""
     return folded(value) if type(value) is str else ""
 
 
@@ -124,7 +127,7 @@ def _unlinked(members: Sequence[Member], _place: str) -> Pairs:
 def _same_name(members: Sequence[Member], _place: str) -> Pairs:
     namesakes: dict[tuple[str, str], list[Member]] = {}
     for member in members:
-        name = _fold(member.row["family_name"]), _fold(member.row["given_name"])
+        name = fold_of(member.row["family_name"]), fold_of(member.row["given_name"])
         if all(name):
             namesakes.setdefault(name, []).append(member)
     person: dict[RecordId, RecordId] | None = None
@@ -180,7 +183,7 @@ def _contradictions(members: Sequence[Member], _place: str) -> Pairs:
         for member in members
         if member.row["status"] not in _NOT_ACTIVE and member.row["verification"] not in _TAKEN_BACK
     ]
-    none = {member.record for member in standing if _fold(member.row["substance"]) == NONE_KNOWN}
+    none = {member.record for member in standing if fold_of(member.row["substance"]) == NONE_KNOWN}
     active = [m.record for m in standing if m.record not in none and m.row["substance"] is not None]
     for statement in sorted(none):
         for allergy in active:
@@ -191,7 +194,7 @@ def _near_doses(members: Sequence[Member], _place: str) -> Pairs:
     doses: dict[str, list[tuple[int, RecordId, int]]] = {}
     for member in members:
         row = member.row
-        vaccine, day, interval = _fold(row["vaccine"]), _day(row["given_on"]), row["minimum_interval_days"]
+        vaccine, day, interval = fold_of(row["vaccine"]), _day(row["given_on"]), row["minimum_interval_days"]
         if vaccine and day is not None and not row["entered_in_error"]:
             days = interval if type(interval) is int else 0
             doses.setdefault(vaccine, []).append((day, member.record, days))
@@ -221,7 +224,7 @@ def claims(row: Mapping[str, Any]) -> dict[str, str]:
     named = slot.get("resources") if start is not None else None
     if start is None or end is None or end <= start or type(named) is not list:
         return {}
-    resources = sorted({_fold(name) for name in named} - {""})
+    resources = sorted({fold_of(name) for name in named} - {""})
     body = json.dumps([start, end, resources], ensure_ascii=False, separators=(",", ":"))
     found: dict[str, str] = {}
     for resource in resources:
@@ -267,7 +270,7 @@ SHARED: Final = (
     Rule(
         "person", "duplicate_patient", "low", "patient",
         ("birth_date", "family_name", "given_name", "insurance_number", "same_as"),
-        ("family_name", "given_name", "birth_date"), _same_name,
+        ("family_name", "given_name", "birth_date"), _same_name, "family_name",
     ),
     Rule("number", "duplicate_number", "high", "patient", ("number",), ("number",), _all),
     Rule("invoice", "duplicate_number", "high", "invoice", ("number", "series"), ("number",), _one_series),
@@ -283,3 +286,10 @@ SHARED: Final = (
 )  # fmt: skip
 """The rules whose place is a column's value."""
 RULES: Final[Mapping[str, Rule]] = {rule.name: rule for rule in (*SHARED, BOOKING)}
+WATCHED: Final[Mapping[str, tuple[str, ...]]] = {
+    BOOKING.kind: ("status", "slot"),
+    **{
+        kind: tuple({c: None for r in SHARED if r.kind == kind for c in r.columns}) for kind in {r.kind for r in SHARED}
+    },
+}
+"""The columns of each kind that rules look at."""

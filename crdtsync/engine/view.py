@@ -75,7 +75,7 @@ class View:
             finally:
                 self._watch.busy = False
             changes.append(change)
-            self._between.note(change, each.arrived_ms)
+            self._between.note(change, each.arrived_ms, new=not before)
             digest += int.from_bytes(each.fingerprint, "big") - int.from_bytes(before, "big")
             self.records += is_record(each.fingerprint) - is_record(before)
             if self.watch is not None:

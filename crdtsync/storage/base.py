@@ -215,9 +215,17 @@ class Store(Protocol):
 
     # -- conflicts between records: what `engine.between` asks and keeps, in the same transactions --------------------
 
-    def sharing(self, kind: str, column: str, records: Collection[RecordId]) -> list[Any]:
+    def sharing(
+        self, kind: str, column: str, records: Collection[RecordId], beside: str | None = None
+    ) -> list[tuple[Any, Any, Any]]:
         """Values (not NULL) of an indexed column that one of the records has in its row, and another record of this
-        kind as well. Also within a batch that was begun. Nothing for a table or column that was not declared."""
+        kind as well; with what the two have in the column `beside`, each such triple once (None without one).
+
+        Also within a batch that was begun. Nothing for a table or column that was not declared.
+        """
+
+    def has_row(self, kind: str, record: RecordId, values: Mapping[str, Any]) -> bool:
+        """Whether the record has a row with these values in these columns, also within a batch that was begun."""
 
     def holding(self, kind: str, columns: Sequence[str], value: Any) -> list[tuple[Any, ...]]:
         """Id and `columns` of the records whose first of these columns has the value, in order of their ids."""

@@ -44,11 +44,19 @@ class MemoryBetween:
                     index.setdefault(value, set()).add(key[1])
         return index
 
-    def sharing(self, kind: str, column: str, records: Collection[RecordId], entries: _Entries) -> list[Any]:
+    def sharing(
+        self, kind: str, column: str, records: Collection[RecordId], beside: str | None, entries: _Entries
+    ) -> list[tuple[Any, Any, Any]]:
         """Values of a column that one of the records has, and another record of its kind as well."""
         index = self._index(kind, column, entries)
-        values = {_value(entries.get((kind, record)), column) for record in records}
-        return [value for value in values if value is not None and len(index[value]) > 1]
+        found: dict[tuple[Any, Any, Any], None] = {}
+        for record in records:
+            entry = entries.get((kind, record))
+            value = _value(entry, column)
+            for other in index[value] - {record} if value is not None else ():
+                its = _value(entries[kind, other], beside) if beside else None
+                found[value, _value(entry, beside) if beside else None, its] = None
+        return list(found)
 
     def holding(self, kind: str, columns: Sequence[str], value: Any, entries: _Entries) -> list[tuple[Any, ...]]:
         """Id and `columns` of the records whose first of these columns has the value, in order of their ids."""

@@ -128,12 +128,20 @@ class MemoryView(ABC):
         self._guard()
         return {kind: number for kind, number in sorted(self._counts.items()) if number}
 
-    def sharing(self, kind: str, column: str, records: Collection[RecordId]) -> list[Any]:
+    def sharing(
+        self, kind: str, column: str, records: Collection[RecordId], beside: str | None = None
+    ) -> list[tuple[Any, Any, Any]]:
         """Values of a column that one of the records has, and another record of its kind as well."""
         self._guard()
-        if column not in self._tables.get(kind, ()):
+        if not {column, beside or column} <= set(self._tables.get(kind, ())):
             return []
-        return self._between.sharing(kind, column, records, self._entries)
+        return self._between.sharing(kind, column, records, beside, self._entries)
+
+    def has_row(self, kind: str, record: RecordId, values: Mapping[str, Any]) -> bool:
+        """Whether the record has a row with these values in these columns."""
+        self._guard()
+        entry = self._entries.get((kind, record))
+        return entry is not None and entry.row is not None and all(entry.row.get(n) == v for n, v in values.items())
 
     def holding(self, kind: str, columns: Sequence[str], value: Any) -> list[tuple[Any, ...]]:
         """Id and `columns` of the records whose first of these columns has the value, in order of their ids."""

@@ -186,9 +186,16 @@ class SqliteView(SqliteLog):
         return [StoredConflict(*row) for row in rows(self._view, CONFLICTS)]
 
     @guarded(VIEW_FILE)
-    def sharing(self, kind: str, column: str, records: Collection[RecordId]) -> list[Any]:
+    def sharing(
+        self, kind: str, column: str, records: Collection[RecordId], beside: str | None = None
+    ) -> list[tuple[Any, Any, Any]]:
         """Values of a column that one of the records has, and another record of its kind as well."""
-        return self._between.sharing(kind, column, records)
+        return self._between.sharing(kind, column, records, beside)
+
+    @guarded(VIEW_FILE)
+    def has_row(self, kind: str, record: RecordId, values: Mapping[str, Any]) -> bool:
+        """Whether the record has a row with these values in these columns."""
+        return self._between.shows(kind, record, values)
 
     @guarded(VIEW_FILE)
     def holding(self, kind: str, columns: Sequence[str], value: Any) -> list[tuple[Any, ...]]:

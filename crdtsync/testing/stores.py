@@ -505,20 +505,26 @@ def what_records_share_is_found(disk: Disk) -> None:
     head = write_log(store, SampleLog("a"), 1)
     write_records(store, [sample_change(n, version=n // 2 + 1) for n in range(5)], head, 5)  # names 1 1 2 2 3
     ids = [sample_record(n) for n in range(6)]
-    assert store.sharing(KIND, "family_name", [ids[0], ids[4]]) == ["Müller 1"]
-    assert sorted(store.sharing(KIND, "family_name", ids)) == ["Müller 1", "Müller 2"]
+    assert store.sharing(KIND, "family_name", [ids[0], ids[4]]) == [("Müller 1", None, None)]
+    assert {found[0] for found in store.sharing(KIND, "family_name", ids)} == {"Müller 1", "Müller 2"}
+    assert store.sharing(KIND, "family_name", ids[:1], "number") == [("Müller 1", 0, 1)]
+    assert len(store.sharing(KIND, "family_name", ids, "number")) == 4, "each of the two beside the other"
     assert store.sharing(KIND, "number", ids) == [] == store.sharing(KIND, "born", ids)
     assert store.sharing(KIND, "surplus", ids) == [] == store.sharing(OTHER, "number", ids)
+    assert store.sharing(KIND, "family_name", ids, "surplus") == []
     found = sorted([(ids[0], "Müller 1", 0), (ids[1], "Müller 1", 1)])
     assert store.holding(KIND, ["family_name", "number"], "Müller 1") == found
     assert store.holding(KIND, ["number"], 4) == [(ids[4], 4)]
     assert store.holding(KIND, ["number"], 9) == [] == store.holding(KIND, ["family_name", "surplus"], "Müller 1")
+    assert store.has_row(KIND, ids[4], {"number": 4, "born": None})
+    assert not store.has_row(KIND, ids[4], {"number": 5}) and not store.has_row(KIND, ids[5], {"born": None})
     store.begin_view()
     store.write_view([sample_change(5, version=3), sample_change(1, version=7)])
-    assert store.sharing(KIND, "family_name", [ids[5], ids[1]]) == ["Müller 3"]
+    assert store.sharing(KIND, "family_name", [ids[5], ids[1]]) == [("Müller 3", None, None)]
     assert store.holding(KIND, ["family_name"], "Müller 1") == [(ids[0], "Müller 1")]
+    assert store.has_row(KIND, ids[1], {"family_name": "Müller 7"})
     store.abort_view()
-    assert store.sharing(KIND, "family_name", [ids[1], ids[5]]) == ["Müller 1"]
+    assert store.sharing(KIND, "family_name", [ids[1], ids[5]]) == [("Müller 1", None, None)]
     assert store.holding(KIND, ["family_name", "number"], "Müller 1") == found
     store.close()
 
