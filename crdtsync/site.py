@@ -23,6 +23,7 @@ import anyio.to_thread
 
 from crdtsync import copies, folder, founding, members
 from crdtsync.changes import Change, Cursor
+from crdtsync.conflicts import Conflicts
 from crdtsync.documents import Record
 from crdtsync.driver import Driver
 from crdtsync.errors import DamagedFile, StorageFailure, UsageError
@@ -51,6 +52,8 @@ class Site(Opened):
         self.recovery_sheet: str | None = None
         self._questions = questions
         self._serving: Serving | None = None
+        self.conflicts = Conflicts(driver, questions, self._derived, self.transaction)
+        """What people have to decide: `await site.conflicts()` lists it."""
 
     # -- making and opening -----------------------------------------------------------------------------------------
 
@@ -232,11 +235,6 @@ class Site(Opened):
         """Records that contain all these words or beginnings of words."""
         await self._derived()
         return await self._questions.search(words, limit)
-
-    async def conflicts(self) -> list[dict[str, Any]]:
-        """What people have to decide: id, kind, severity, records, field, values, detected_at; oldest first."""
-        await self._derived()
-        return await self._questions.conflicts()
 
     async def changes(self, since: str | None = None) -> AsyncIterator[Change]:
         """Records as they change, from `since` (a cursor, None for the beginning) on, then live, without end.

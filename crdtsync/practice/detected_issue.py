@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import AwareDatetime
 
@@ -37,6 +37,7 @@ class DetectedIssue(Record, kind="detected_issue"):
 
     patient: Link | None = once()
     code: str | None = once()
+    severity: str | None = once()
     field: str | None = once()
     implicated: Entries[Link] = entries(by_value=True)
     assignee: str | None = latest()
@@ -44,5 +45,3 @@ class DetectedIssue(Record, kind="detected_issue"):
     acknowledged: Entries[Remark] = entries()
     dismissed: Remark | None = latest()
     resolved: Resolution | None = latest()
-
-    indexes: ClassVar[tuple[str, ...]] = ()
