@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from crdtsync import limits
 from crdtsync.documents import Document
 from crdtsync.engine import Engine
+from crdtsync.engine.between import recomputed
 from crdtsync.engine.view import is_record
 from crdtsync.ids import Head, LogId, RecordId, ReplicaId, replica_of
 from crdtsync.replication.replica import Replica
@@ -124,6 +125,9 @@ def equal_conflicts(nodes: Sequence[Node]) -> None:
     for node, conflicts in zip(nodes, found, strict=True):
         if conflicts != found[0]:
             raise OracleFailed(f"L5: {node.name} shows other conflicts than {nodes[0].name}")
+    again = sorted((c.id, c.kind, c.record, c.severity, c.body) for c in recomputed(nodes[0].disk))
+    if again != [conflict for conflict in found[0] if conflict[1] != "field"]:
+        raise OracleFailed("L8: the conflicts between records are not those that follow from the records")
 
 
 def whole_views(nodes: Sequence[Node]) -> None:
