@@ -38,6 +38,7 @@ class Between:
         self._store = store
         self._arrived: dict[RecordId, int] = {}
         self._moved: dict[str, list[RecordId]] = {}
+        self._left: dict[str, None] = {}
         self._claims: dict[RecordId, Mapping[str, str]] = {}
         self._issues = False
 
@@ -53,10 +54,13 @@ class Between:
             self._issues = self._issues or kind == ISSUE
             return
         self._arrived[record] = arrived_ms
-        if new or not self._store.has_row(kind, record, {column: row.get(column) for column in columns}):
+        before = None if new else self._store.columns_of(kind, record, columns)
+        if before != tuple(map(row.get, columns)):
             self._moved.setdefault(kind, []).append(record)
+            if before is not None:
+                self._left.update(_places_of(kind, dict(zip(columns, before, strict=True))))
             if kind == BOOKING.kind and is_record_id(record):
-                self._claims[record] = claims(row)
+                self._claims[record] = _claimed(row)
 
     @property
     def full(self) -> bool:
@@ -65,7 +69,7 @@ class Between:
 
     def forget(self) -> None:
         """The transaction was dropped."""
-        self._arrived, self._moved, self._claims, self._issues = {}, {}, {}, False
+        self._arrived, self._moved, self._left, self._claims, self._issues = {}, {}, {}, {}, False
 
     def settle(self, detected: Mapping[str, int]) -> None:
         """Bring the conflicts up to date with what was noted, in the transaction that is open.
@@ -87,8 +91,9 @@ class Between:
         self.forget()
 
     def _places(self) -> dict[str, None]:
-        """Where something may have changed: where moved records meet others now, and where any clashed so far."""
-        places: dict[str, None] = {}
+        """Where something may have changed: where moved records meet others now, which places they have left (others
+        there may have been linked through them), and where any clashed so far."""
+        places = self._left
         for rule in SHARED:
             for value in _shared(self._store, rule, self._moved.get(rule.kind, ())):
                 places[_place(rule, value)] = None
@@ -108,6 +113,19 @@ def _shared(store: Store, rule: Rule, records: Collection[RecordId]) -> Iterator
 
 def _place(rule: Rule, where: str) -> str:
     return f"{rule.name} {where}"
+
+
+def _places_of(kind: str, row: Mapping[str, Any]) -> dict[str, None]:
+    """The places of a record, but for hours that it claims."""
+    shared = ((rule, row[rule.columns[0]]) for rule in SHARED if rule.kind == kind)
+    return {_place(rule, canonical(value)): None for rule, value in shared if value is not None}
+
+
+def _claimed(row: Mapping[str, Any]) -> Mapping[str, str]:
+    try:
+        return claims(row)
+    except Exception:  # as below
+        return {}
 
 
 def _dated(
@@ -138,7 +156,12 @@ def conflicts_at(store: Store, place: str) -> list[StoredConflict]:
 
 
 def _conflicts(store: Store, rule: Rule, members: Sequence[Member], where: str) -> list[StoredConflict]:
-    pairs = islice(rule.pairs(members, where), limits.clashes_per_place_max) if len(members) > 1 else ()
+    if len(members) < 2:
+        return []
+    try:
+        pairs = list(islice(rule.pairs(members, where), limits.clashes_per_place_max))
+    except Exception:  # rows hold what members wrote: one that nobody foresaw must not stop the site (L6)
+        return []
     return sorted((_conflict(store, rule, pair) for pair in pairs), key=lambda conflict: conflict.id)
 
 
@@ -193,7 +216,7 @@ def _records(store: Store, kind: str) -> Iterator[RecordId]:
 def _claims_now(store: Store, record: RecordId) -> Mapping[str, str]:
     stored = store.document(BOOKING.kind, record)
     row = None if stored is None else project(BOOKING.kind, record, Document(_CLIENT, stored.state).content()).row
-    return claims(row) if row is not None else {}
+    return _claimed(row) if row is not None else {}
 
 
 class Documents(Protocol):

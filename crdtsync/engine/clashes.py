@@ -130,14 +130,13 @@ def _same_name(members: Sequence[Member], _place: str) -> Pairs:
         name = fold_of(member.row["family_name"]), fold_of(member.row["given_name"])
         if all(name):
             namesakes.setdefault(name, []).append(member)
-    person: dict[RecordId, RecordId] | None = None
     for name in sorted(namesakes):
+        person = _persons(namesakes[name])  # links by others do not count: they come and go unnoticed here
         for one, other in combinations(namesakes[name], 2):
             number = one.row["insurance_number"]
-            if number is None or number != other.row["insurance_number"]:
-                person = person or _persons(members)
-                if person[one.record] != person[other.record]:
-                    yield one.record, other.record
+            told = number is not None and number == other.row["insurance_number"]
+            if not told and person[one.record] != person[other.record]:
+                yield one.record, other.record
 
 
 def _persons(members: Sequence[Member]) -> dict[RecordId, RecordId]:

@@ -224,8 +224,9 @@ class Store(Protocol):
         Also within a batch that was begun. Nothing for a table or column that was not declared.
         """
 
-    def has_row(self, kind: str, record: RecordId, values: Mapping[str, Any]) -> bool:
-        """Whether the record has a row with these values in these columns, also within a batch that was begun."""
+    def columns_of(self, kind: str, record: RecordId, columns: Sequence[str]) -> tuple[Any, ...] | None:
+        """These columns of a record's row, also within a batch that was begun; None when there is no such row, or a
+        column was not declared."""
 
     def holding(self, kind: str, columns: Sequence[str], value: Any) -> list[tuple[Any, ...]]:
         """Id and `columns` of the records whose first of these columns has the value, in order of their ids."""

@@ -48,13 +48,14 @@ class BetweenTables:
         )
         return self._db.execute(sql, (json.dumps(numbers),)).fetchall()
 
-    def shows(self, kind: str, record: RecordId, values: Mapping[str, Any]) -> bool:
-        """Whether the record has a row with these values in these columns."""
+    def columns_of(self, kind: str, record: RecordId, columns: Sequence[str]) -> tuple[Any, ...] | None:
+        """These columns of a record's row."""
         table, number = self._tables.get(kind), self._number_of(kind, record)
-        if table is None or number is None or not values.keys() <= set(table.columns):
-            return False
-        sql = f"SELECT {', '.join(map(quoted, values))} FROM {table.name} WHERE _rowid_ = ?"
-        return bool(self._db.execute(sql, (number,)).fetchone() == tuple(values.values()))
+        if table is None or number is None or not set(columns) <= set(table.columns):
+            return None
+        sql = f"SELECT {', '.join(map(quoted, columns))} FROM {table.name} WHERE _rowid_ = ?"
+        found: tuple[Any, ...] | None = self._db.execute(sql, (number,)).fetchone()
+        return found
 
     def holding(self, kind: str, columns: Sequence[str], value: Any) -> list[tuple[Any, ...]]:
         """Id and `columns` of the records whose first of these columns has the value, in order of their ids."""

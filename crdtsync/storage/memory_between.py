@@ -22,6 +22,13 @@ class MemoryBetween:
         self._at: dict[str, Sequence[StoredConflict]] = {}
         self._indexes: dict[tuple[str, str], dict[Any, set[RecordId]]] = {}
 
+    def copy(self) -> MemoryBetween:
+        """Another one that holds the same."""
+        twin = MemoryBetween()
+        twin._claims = {place: dict(claims) for place, claims in self._claims.items()}
+        twin._claims_of, twin._at = dict(self._claims_of), dict(self._at)
+        return twin
+
     # -- equal values --------------------------------------------------------------------------------------------------
 
     def moved(self, key: _Key, before: ViewChange | None, after: ViewChange | None) -> None:

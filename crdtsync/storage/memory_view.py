@@ -137,11 +137,13 @@ class MemoryView(ABC):
             return []
         return self._between.sharing(kind, column, records, beside, self._entries)
 
-    def has_row(self, kind: str, record: RecordId, values: Mapping[str, Any]) -> bool:
-        """Whether the record has a row with these values in these columns."""
+    def columns_of(self, kind: str, record: RecordId, columns: Sequence[str]) -> tuple[Any, ...] | None:
+        """These columns of a record's row; None when there is no such row."""
         self._guard()
         entry = self._entries.get((kind, record))
-        return entry is not None and entry.row is not None and all(entry.row.get(n) == v for n, v in values.items())
+        if entry is None or entry.row is None or not set(columns) <= set(self._tables.get(kind, ())):
+            return None
+        return tuple(map(entry.row.get, columns))
 
     def holding(self, kind: str, columns: Sequence[str], value: Any) -> list[tuple[Any, ...]]:
         """Id and `columns` of the records whose first of these columns has the value, in order of their ids."""

@@ -193,9 +193,9 @@ class SqliteView(SqliteLog):
         return self._between.sharing(kind, column, records, beside)
 
     @guarded(VIEW_FILE)
-    def has_row(self, kind: str, record: RecordId, values: Mapping[str, Any]) -> bool:
-        """Whether the record has a row with these values in these columns."""
-        return self._between.shows(kind, record, values)
+    def columns_of(self, kind: str, record: RecordId, columns: Sequence[str]) -> tuple[Any, ...] | None:
+        """These columns of a record's row; None when there is no such row."""
+        return self._between.columns_of(kind, record, columns)
 
     @guarded(VIEW_FILE)
     def holding(self, kind: str, columns: Sequence[str], value: Any) -> list[tuple[Any, ...]]:
