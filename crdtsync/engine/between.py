@@ -48,9 +48,9 @@ class Between:
         One of which nothing that rules look at has changed is only compared again where it clashed so far: most edits
         cost one look at its row.
         """
-        kind, record, row = change.document.kind, change.document.record, change.row
+        kind, record, row = change.document.kind, change.document.record, change.row or {}
         columns = WATCHED.get(kind)
-        if columns is None or row is None:
+        if columns is None:
             self._issues = self._issues or kind == ISSUE
             return
         self._arrived[record] = arrived_ms

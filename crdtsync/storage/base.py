@@ -224,7 +224,7 @@ class Store(Protocol):
         Also within a batch that was begun. Nothing for a table or column that was not declared.
         """
 
-    def columns_of(self, kind: str, record: RecordId, columns: Sequence[str]) -> tuple[Any, ...] | None:
+    def columns_of(self, kind: str, record: RecordId, columns: tuple[str, ...]) -> tuple[Any, ...] | None:
         """These columns of a record's row, also within a batch that was begun; None when there is no such row, or a
         column was not declared."""
 

@@ -29,6 +29,7 @@ class BetweenTables:
         self._db = db
         self._tables = tables
         self._number_of = number_of
+        self._selects: dict[tuple[str, tuple[str, ...]], str] = {}
 
     def sharing(
         self, kind: str, column: str, records: Collection[RecordId], beside: str | None = None
@@ -48,14 +49,22 @@ class BetweenTables:
         )
         return self._db.execute(sql, (json.dumps(numbers),)).fetchall()
 
-    def columns_of(self, kind: str, record: RecordId, columns: Sequence[str]) -> tuple[Any, ...] | None:
+    def columns_of(self, kind: str, record: RecordId, columns: tuple[str, ...]) -> tuple[Any, ...] | None:
         """These columns of a record's row."""
-        table, number = self._tables.get(kind), self._number_of(kind, record)
-        if table is None or number is None or not set(columns) <= set(table.columns):
+        number = self._number_of(kind, record)
+        sql = self._selects.get((kind, columns)) or self._select(kind, columns)
+        if number is None or not sql:
             return None
-        sql = f"SELECT {', '.join(map(quoted, columns))} FROM {table.name} WHERE _rowid_ = ?"
         found: tuple[Any, ...] | None = self._db.execute(sql, (number,)).fetchone()
         return found
+
+    def _select(self, kind: str, columns: tuple[str, ...]) -> str:
+        """The question for these columns; empty while the table or one of them was not declared."""
+        table = self._tables.get(kind)
+        if table is None or not set(columns) <= set(table.columns):
+            return ""
+        sql = f"SELECT {', '.join(map(quoted, columns))} FROM {table.name} WHERE _rowid_ = ?"
+        return self._selects.setdefault((kind, columns), sql)
 
     def holding(self, kind: str, columns: Sequence[str], value: Any) -> list[tuple[Any, ...]]:
         """Id and `columns` of the records whose first of these columns has the value, in order of their ids."""

@@ -137,7 +137,7 @@ class MemoryView(ABC):
             return []
         return self._between.sharing(kind, column, records, beside, self._entries)
 
-    def columns_of(self, kind: str, record: RecordId, columns: Sequence[str]) -> tuple[Any, ...] | None:
+    def columns_of(self, kind: str, record: RecordId, columns: tuple[str, ...]) -> tuple[Any, ...] | None:
         """These columns of a record's row; None when there is no such row."""
         self._guard()
         entry = self._entries.get((kind, record))

@@ -193,7 +193,7 @@ class SqliteView(SqliteLog):
         return self._between.sharing(kind, column, records, beside)
 
     @guarded(VIEW_FILE)
-    def columns_of(self, kind: str, record: RecordId, columns: Sequence[str]) -> tuple[Any, ...] | None:
+    def columns_of(self, kind: str, record: RecordId, columns: tuple[str, ...]) -> tuple[Any, ...] | None:
         """These columns of a record's row; None when there is no such row."""
         return self._between.columns_of(kind, record, columns)
 
