@@ -102,6 +102,18 @@ records_named_max: Final = 3
 """Records that one alarm names; `status` names the others."""
 holds_signed_max: Final = 100
 """Holds signed in one go, between other work."""
+claims_per_record_max: Final = 2_000
+"""Hours of people, rooms and devices that one appointment takes: a fortnight of five of them; what goes beyond is not
+compared with other appointments."""
+clashes_per_place_max: Final = 100
+"""Conflicts between records that share one value, such as a number that an import gave to all; the first of them by
+record ids. More are shown as these are mended."""
+between_records_max: Final = 10_000
+"""Changed records that are kept in mind until they are compared with others; more are compared on the way."""
+conflicts_watched_max: Final = 50_000
+"""Conflicts that somebody who watches them keeps in mind; beyond it the place is lost, and said to be."""
+conflict_changes_max: Final = 1_000
+"""Changes of conflicts told one by one to somebody who watches; when more have piled up, the place is lost."""
 held_listed_max: Final = 1_000
 """Commits that `status` lists as held, the first ones by log and sequence; their number is told beside them."""
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import anyio
@@ -14,10 +13,12 @@ import anyio.to_thread
 from crdtsync.changes import Change, Cursor
 from crdtsync.documents import Document, Record, column_value, kinds, model_of, read
 from crdtsync.engine import Counted
+from crdtsync.engine.between import ISSUE, is_open
 from crdtsync.errors import NotFound, UnknownKind, UsageError
 from crdtsync.folder import Unlocked
 from crdtsync.ids import RecordId
-from crdtsync.storage.base import StoredConflict, StoredDocument
+from crdtsync.practice import DetectedIssue
+from crdtsync.storage.base import StoredDocument
 from crdtsync.storage.reader import Reader
 from crdtsync.transaction import AnyRecord
 
@@ -45,6 +46,10 @@ class Questions:
         finally:
             reader.close()
 
+    async def ask(self, question: Callable[[Reader], T]) -> T:
+        """The answer to a question of this site's own, asked in a thread."""
+        return await self._ask(lambda: question(self._reader))
+
     async def _ask(self, question: Callable[[], T]) -> T:
         return await anyio.to_thread.run_sync(question, limiter=self._limiter)
 
@@ -58,7 +63,7 @@ class Questions:
             document = self._reader.document(name, record)
         if document is None:
             raise NotFound(f"there is no {name or 'record'} with the id {record} here")
-        return opened(document)
+        return self._opened(document)
 
     async def find(self, kind: type[Record] | str, limit: int | None, equals: Mapping[str, Any]) -> list[AnyRecord]:
         """Records of a kind whose fields have these values."""
@@ -67,7 +72,7 @@ class Questions:
         if model is None:
             return await self._ask(lambda: self._find_unknown(name, limit, equals))
         where = {field: column_value(model, field, value) for field, value in equals.items()}
-        return await self._ask(lambda: [opened(found) for found in self._reader.find(name, where, limit)])
+        return await self._ask(lambda: [self._opened(found) for found in self._reader.find(name, where, limit)])
 
     def _find_unknown(self, kind: str, limit: int | None, equals: Mapping[str, Any]) -> list[AnyRecord]:
         """A kind that no model declares has no table; it is found if records of it came from a later version."""
@@ -76,7 +81,7 @@ class Questions:
             raise UnknownKind(f"no kind is named {kind!r}; the kinds are {', '.join(sorted(kinds()))}")
         if equals:
             raise UsageError(f"{kind} is a kind of a later version; it can be listed here, not searched by its fields")
-        return [opened(document) for document in documents]
+        return [self._opened(document) for document in documents]
 
     async def sql(self, query: str, params: Sequence[Any]) -> list[dict[str, Any]]:
         """Rows of one SELECT."""
@@ -84,7 +89,7 @@ class Questions:
 
     async def search(self, words: str, limit: int) -> list[AnyRecord]:
         """Records that contain the words."""
-        return await self._ask(lambda: [opened(found) for found in self._reader.search(words, limit)])
+        return await self._ask(lambda: [self._opened(found) for found in self._reader.search(words, limit)])
 
     async def changes(self, after: Cursor) -> list[Change]:
         """The next records that changed behind a cursor."""
@@ -99,18 +104,21 @@ class Questions:
         """Kind and id of all records of a subject, in this order."""
         return await self._ask(lambda: self._reader.records_of(subject))
 
+    def _opened(self, document: StoredDocument) -> AnyRecord:
+        record = opened(document)
+        if isinstance(record, Record):
+            record._reading.in_the_way = partial(in_the_way, self._reader, record.id)
+        return record
+
     async def counted(self) -> Counted:
         """What the view holds, as readers see it: also when the disk has failed the one writer."""
 
         def ask() -> Counted:
             state = self._reader.view_state()
-            return Counted(state.digest.hex(), state.records, self._reader.counts(), len(self._reader.conflicts()))
+            conflicts = [found for found in self._reader.conflicts() if is_open(self._reader, found)]
+            return Counted(state.digest.hex(), state.records, self._reader.counts(), len(conflicts))
 
         return await self._ask(ask)
-
-    async def conflicts(self) -> list[dict[str, Any]]:
-        """Open conflicts in the shape of `crdtsync conflicts --json`."""
-        return await self._ask(lambda: [_conflict(found) for found in self._reader.conflicts()])
 
 
 def opened(document: StoredDocument) -> AnyRecord:
@@ -122,16 +130,16 @@ def opened(document: StoredDocument) -> AnyRecord:
     return record
 
 
-def _conflict(stored: StoredConflict) -> dict[str, Any]:
-    body = json.loads(stored.body)
-    detected = datetime.fromtimestamp(stored.detected_ms / 1000, UTC)
-    return {
-        "id": stored.id,
-        "kind": stored.kind,
-        "severity": stored.severity,
-        "records": body["records"],
-        "field": body["field"],
-        "values": [value["value"] for value in body["values"]],
-        "written": [{name: value[name] for name in ("commit", "stamp")} for value in body["values"]],
-        "detected_at": detected.isoformat(timespec="milliseconds"),
-    }
+def in_the_way(reader: Reader, record: RecordId, within: Sequence[str]) -> list[str]:
+    """The conflicts of high severity that nobody has acknowledged: of those `within` a record, and of those between it
+    and others. Asked where it is needed: a few rows by their keys."""
+    between = [found.id for found in reader.conflicts_between(record) if found.severity == "high"]
+    return [conflict for conflict in (*within, *between) if not _answered(reader, conflict, conflict in between)]
+
+
+def _answered(reader: Reader, conflict: str, between: bool) -> bool:
+    document = reader.document(ISSUE, RecordId(conflict))
+    issue = None if document is None else opened(document)
+    if not isinstance(issue, DetectedIssue):
+        return False
+    return len(issue.acknowledged) > 0 or (between and issue.dismissed is not None)

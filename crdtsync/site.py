@@ -26,6 +26,7 @@ import anyio.to_thread
 from crdtsync import copies, folder, founding, members, proposals, undo
 from crdtsync.changes import Change, Cursor
 from crdtsync.chosen import choice
+from crdtsync.conflicts import Conflicts
 from crdtsync.documents import Record
 from crdtsync.driver import Driver
 from crdtsync.errors import DamagedFile, StorageFailure, UsageError
@@ -55,6 +56,8 @@ class Site(Opened):
         self.recovery_sheet: str | None = None
         self._questions = questions
         self._serving: Serving | None = None
+        self.conflicts = Conflicts(driver, questions, self._derived, self.transaction)
+        """What people have to decide: `await site.conflicts()` lists it."""
 
     # -- making and opening -----------------------------------------------------------------------------------------
 
@@ -322,11 +325,6 @@ class Site(Opened):
         """Records that contain all these words or beginnings of words."""
         await self._derived()
         return await self._questions.search(words, limit)
-
-    async def conflicts(self) -> list[dict[str, Any]]:
-        """What people have to decide: id, kind, severity, records, field, values, detected_at; oldest first."""
-        await self._derived()
-        return await self._questions.conflicts()
 
     @property
     def history(self) -> History:

@@ -86,3 +86,15 @@ def test_three_sites_agree_and_both_dosages_are_kept(tmp_path: Path) -> None:
     shown = {line.split(maxsplit=1)[1] for line in sites if "morning" in line}
     assert len(shown) == 1 and "0.5" in shown.pop()
     assert lines[-1] == "Decided at Weimar; conflicts left there: []"
+
+
+def test_a_conflict_is_found_at_one_site_and_decided_for_all(tmp_path: Path) -> None:
+    said = run([str(HOME / "examples" / "conflict_desk.py")], tmp_path)
+    lines = said.splitlines()
+    assert lines[0] == "Found at both, under equal ids: True"
+    for origin in ("dr.weber at Jena (pressure measured in Jena)", "dr.jung at Weimar (pressure measured in Weimar)"):
+        assert said.count(origin) == 2, "before the decision and after it"
+    prescribed = [line for line in lines if line.startswith(("stopped", "prescribed"))]
+    assert [line.partition(":")[0] for line in prescribed] == ["stopped", "prescribed", "prescribed"]
+    assert "morning=0.5" in prescribed[-1] and "Listed at Jena and at Weimar: 0 0" in lines
+    assert any("field in dosage, high, resolved" in line for line in lines)

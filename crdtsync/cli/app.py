@@ -11,7 +11,21 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from crdtsync.cli import copies, exchange, founding, past, proposals, questions, records, serving, show, state, undo
+from crdtsync.cli import (
+    conflicts,
+    copies,
+    exchange,
+    founding,
+    past,
+    proposals,
+    questions,
+    records,
+    resolve,
+    serving,
+    show,
+    state,
+    undo,
+)
 from crdtsync.cli.demo import verb as demo
 from crdtsync.errors import CrdtSyncError, NotFound, UsageError
 
@@ -20,8 +34,8 @@ TRACEBACK = "CRDTSYNC_TRACEBACK"
 
 ORDER = [
     "create", "invite", "confirm", "join", "serve", "status", "digest", "record", "query", "search", "import",
-    "conflicts", "history", "revert", "reverts", "proposals", "approve", "reject", "brake", "members", "succeed",
-    "recover", "verify", "rebuild", "demo",
+    "conflicts", "resolve", "history", "revert", "reverts", "proposals", "approve", "reject", "brake", "members",
+    "succeed", "recover", "verify", "rebuild", "demo",
 ]  # fmt: skip
 """How the help lists the verbs: as one meets them."""
 
@@ -43,9 +57,10 @@ app = typer.Typer(
     help="The records of a medical practice at all of its sites: each works alone, all converge.",
     epilog="Exit 0: done. 1: refused or failed, with one line on stderr that says what to do. 2: wrong usage.",
 )
-for group in (founding, serving, state, questions, exchange, past, undo, proposals, copies, demo):
+for group in (founding, serving, state, questions, exchange, resolve, past, undo, proposals, copies, demo):
     app.add_typer(group.app)
 app.add_typer(records.app, name="record")
+app.add_typer(conflicts.app, name="conflicts")
 
 
 def version(wanted: bool) -> None:

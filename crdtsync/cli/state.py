@@ -1,4 +1,4 @@
-"""What a site knows of itself: status, digest, members, conflicts; and checking or deriving it: verify, rebuild."""
+"""What a site knows of itself: status, digest, members; and checking or deriving it: verify, rebuild."""
 
 from __future__ import annotations
 
@@ -74,22 +74,6 @@ def members(folder: Folder, passphrase_file: PassphraseFile = None, as_json: Jso
 async def members_here(site: Site, arguments: Arguments, report: Report) -> Any:
     """One object per member."""
     return site.members()
-
-
-@app.command()
-def conflicts(folder: Folder, passphrase_file: PassphraseFile = None, as_json: Json = False) -> None:
-    """List what people wrote without seeing each other and only a person can decide."""
-    told = perform("conflicts", folder, {}, passphrase_file=passphrase_file)
-    if as_json:
-        show.emit_json(told)
-        return
-    show.objects(told, "No conflicts.")
-
-
-@action("conflicts")
-async def conflicts_here(site: Site, arguments: Arguments, report: Report) -> Any:
-    """One object per conflict."""
-    return await site.conflicts()
 
 
 @app.command()

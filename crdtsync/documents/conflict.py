@@ -17,6 +17,7 @@ from crdtsync.documents.slots import Item
 from crdtsync.ids import RecordId, base32
 
 _DOMAIN: Final = b"crdtsync/field-conflict/1"
+_BETWEEN: Final = b"crdtsync/between-conflict/1"
 _SEVERITIES: Final[tuple[Severity, ...]] = ("low", "medium", "high")
 
 
@@ -53,8 +54,17 @@ def field_conflict(
 
 def conflict_id(record: RecordId, field: str, commits: Iterable[str]) -> str:
     """The id that everybody computes alike from the record, the field and the commits that take part."""
-    digest = hashlib.sha256(_DOMAIN)
-    for word in (record, field, *sorted(set(commits))):
+    return _hashed(_DOMAIN, (record, field, *sorted(set(commits))))
+
+
+def between_id(kind: str, records: Sequence[RecordId], commits: Iterable[str]) -> str:
+    """The id of a conflict between records, from what sort it is, the records, and the commits of what clashes."""
+    return _hashed(_BETWEEN, (kind, *sorted(records), "", *sorted(set(commits))))
+
+
+def _hashed(domain: bytes, words: Iterable[str]) -> str:
+    digest = hashlib.sha256(domain)
+    for word in words:
         data = word.encode()
         digest.update(len(data).to_bytes(4, "big") + data)
     return base32(digest.digest()[:16])

@@ -142,12 +142,13 @@ class Document:
         slots, texts = dict(content.slots), dict(content.texts)
         counts = _counts(edits, slots, tag, [sequence, stamp])
         updates: list[bytes] = []
+        owns = [_own_slot(edit, tag) if isinstance(edit, SetField | EditEntry) else None for edit in edits]
 
         def make(doc: crdt.Doc) -> None:
             subscription = doc.observe(lambda event: updates.append(event.update))
             transaction = doc.create_transaction()
             try:
-                for edit in edits:
+                for index, edit in enumerate(edits):
                     if isinstance(edit, EditText):
                         _write_text(doc, transaction, edit, texts)
                     elif isinstance(edit, Restore):
@@ -155,7 +156,10 @@ class Document:
                     elif isinstance(edit, EditCounter):
                         self._write_count(transaction, slots, slot_key(edit.field, tag), counts)
                     else:
-                        self._write_slot(transaction, edit, slots, tag, [sequence, stamp])
+                        own = _own_slot(edit, tag)
+                        self._write_slot(transaction, edit, slots, own, [sequence, stamp])
+                        if own not in owns[index + 1 :]:  # what is overwritten at once would leave a hole in the delta
+                            self._map_now.insert(transaction, own, slots[own])
             finally:
                 transaction.drop()
                 subscription.drop()
@@ -173,18 +177,20 @@ class Document:
             )
         return delta
 
-    def _write_slot(
-        self, transaction: crdt.Transaction, edit: SetField | EditEntry, slots: dict[str, str], tag: str, at: list[int]
-    ) -> None:
+    @property
+    def _map_now(self) -> crdt.Map:
         assert self._map is not None
-        own = slot_key(edit.field, tag, edit.key if isinstance(edit, EditEntry) else None)
+        return self._map
+
+    def _write_slot(
+        self, transaction: crdt.Transaction, edit: SetField | EditEntry, slots: dict[str, str], own: str, at: list[int]
+    ) -> None:
         item = [*at, edit.value] if edit.group_seen is None else [*at, edit.value, list(edit.group_seen)]
         raw = canonical([*_unseen(slots.get(own), edit.seen.get(own)), item])
         for slot, seen in edit.seen.items():
             if slot != own and slots.get(slot) == seen:
-                self._map.remove(transaction, slot)
+                self._map_now.remove(transaction, slot)
                 del slots[slot]
-        self._map.insert(transaction, own, raw)
         slots[own] = raw
 
     def _put_back(
@@ -247,6 +253,10 @@ class Document:
     def _break(self, error: BaseException) -> NoReturn:
         self._doc = self._map = self._content = self._clocks = None
         raise Poisoned(f"the document cannot take this: {type(error).__name__}; load the last good state") from None
+
+
+def _own_slot(edit: SetField | EditEntry, tag: str) -> str:
+    return slot_key(edit.field, tag, edit.key if isinstance(edit, EditEntry) else None)
 
 
 def _apply(doc: crdt.Doc, delta: bytes) -> None:

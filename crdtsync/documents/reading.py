@@ -35,6 +35,7 @@ def read(kind: str, record: RecordId, content: Content) -> Record | UnknownRecor
     settled = settle(plan, record, content.slots)
     reading = Reading(content)
     reading.shown = settled.shown
+    reading.found = settled.conflicts
     reading.unknown = _unknown_values(content, plan.fields)
     values = {name: _shown_value(field, settled, content, reading) for name, field in plan.fields.items()}
     _conflict_values(plan.fields, settled, reading)

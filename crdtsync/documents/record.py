@@ -11,11 +11,12 @@ writes the edits when it ends. A field that unseen writes left with several valu
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
+from crdtsync.documents.conflict import FieldConflict
 from crdtsync.documents.count import Counter
 from crdtsync.documents.document import Content
 from crdtsync.documents.entries import Entries
@@ -37,6 +38,7 @@ _RESERVED: Final = frozenset(
         "conflicts",
         "damaged",
         "decided",
+        "for_prescribing",
         "id",
         "indexes",
         "kind",
@@ -51,9 +53,13 @@ _VERSIONS: Final = (dict, list, tuple, BaseModel, Version, Versions)
 
 
 class Reading:
-    """What a record was read from, and what was assigned since: the other half of a record, not for applications."""
+    """What a record was read from, and what was assigned since: the other half of a record, not for applications.
 
-    __slots__ = ("assigned", "conflicts", "content", "damaged", "shown", "unknown")
+    `in_the_way` is told of high conflicts of one field, and gives those that nobody has acknowledged, together with
+    those between this record and others; None where the record was not read from a site.
+    """
+
+    __slots__ = ("assigned", "conflicts", "content", "damaged", "found", "in_the_way", "shown", "unknown")
 
     def __init__(self, content: Content = _EMPTY) -> None:
         self.content = content
@@ -62,6 +68,8 @@ class Reading:
         self.conflicts: dict[str, list[Any]] = {}
         self.unknown: dict[str, list[Any]] = {}
         self.damaged = ""
+        self.found: Sequence[FieldConflict] = ()
+        self.in_the_way: Callable[[Sequence[str]], Sequence[str]] | None = None
 
 
 class Record(BaseModel):
@@ -221,6 +229,28 @@ class Record(BaseModel):
                     return found[0]
             raise Undecided(f"{self.kind}.{field} has several values; a person must decide: resolve the conflict first")
         if field in self._reading.unknown:
+            raise Undecided(f"{self.kind}.{field} holds a value of a newer version of this program; update first")
+        return getattr(self, field)
+
+    def for_prescribing(self, field: str) -> Any:
+        """The value of a field that somebody is about to act on, such as the dosage of a prescription.
+
+        While a conflict of high severity touches the field, or stands between this record and others, it must have been
+        acknowledged: then this is the value that a reader sees first. Raises Undecided otherwise, and for a value of a
+        newer version; UnknownField. Acknowledgements are looked up now; conflicts within the record are those read.
+        """
+        self.plan().field(field)
+        if field in self._reading.assigned:
+            return getattr(self, field)
+        reading = self._reading
+        own = [each.id for each in reading.found if each.severity == "high" and field in each.fields]
+        standing = own if reading.in_the_way is None else reading.in_the_way(own)
+        if standing:
+            raise Undecided(
+                f"{self.kind}.{field} of {self.id} must not be prescribed from: conflict {standing[0]} is open. "
+                f"Look at it (`conflicts show`), then resolve it, or acknowledge({standing[0]!r}, author=…) it."
+            )
+        if field in reading.unknown:
             raise Undecided(f"{self.kind}.{field} holds a value of a newer version of this program; update first")
         return getattr(self, field)
 

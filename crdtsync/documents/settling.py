@@ -125,9 +125,14 @@ def _settle_group(
 
 def commits_of(slots: Mapping[str, str], fields: Sequence[str]) -> tuple[str, ...]:
     """The commits of all surviving writes of some fields: what a writer of a group has seen."""
-    found: set[str] = set()
+    return tuple(sorted({item.commit for item in written(slots, fields)}))
+
+
+def written(slots: Mapping[str, str], fields: Sequence[str]) -> list[Item]:
+    """All surviving writes of some fields; those of entries are left out."""
+    found: list[Item] = []
     for slot, raw in slots.items():
         field, entry, tag = split_slot(slot)
         if entry is None and field in fields:
-            found.update(item.commit for item in items_of(tag, raw))
-    return tuple(sorted(found))
+            found.extend(items_of(tag, raw))
+    return found

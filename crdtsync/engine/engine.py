@@ -20,6 +20,7 @@ from itertools import islice
 from crdtsync import limits
 from crdtsync.clock import COUNTER_BITS
 from crdtsync.engine.accounts import Account, Accounts
+from crdtsync.engine.between import is_open
 from crdtsync.engine.deeds import Commits, Deed, Deeds
 from crdtsync.engine.deriving import Deriving
 from crdtsync.engine.exhibits import Exhibit, exhibits
@@ -628,7 +629,8 @@ class Engine:
         more, and a batch that it refused may stand in the memory of this engine.
         """
         if counted is None:
-            counted = Counted(*self.digest(), self._store.counts(), len(self._store.conflicts()))
+            conflicts = [found for found in self._store.conflicts() if is_open(self._store, found)]
+            counted = Counted(*self.digest(), self._store.counts(), len(conflicts))
         return EngineStatus(
             arrival=self._log_head.arrival,
             derived=self._derived.arrival,

@@ -8,6 +8,7 @@ from typing import Final
 
 from crdtsync import limits
 from crdtsync.documents import Document
+from crdtsync.engine.between import recomputed
 from crdtsync.engine.derive import blame
 from crdtsync.engine.holds import Holds, sentence
 from crdtsync.engine.marks import Marks
@@ -179,6 +180,8 @@ class Verifier:
         if (digest % (1 << 256)).to_bytes(32, "big") != state.digest:
             self._problem("the digest of the view is not the one that follows from the log; run `rebuild`")
         self._no_others(state.records)
+        if not self._problems:
+            self._between()
 
     def _share(self, share: int, shares: int, upto: int, done: int) -> dict[tuple[str, RecordId], bytes]:
         kept: dict[tuple[str, str], StoredDocument] = {}
@@ -235,6 +238,12 @@ class Verifier:
             whole = False
         if not whole:
             self._problem(f"the document of {kind} {record} in the view is not the one it sums up; run `rebuild`")
+
+    def _between(self) -> None:
+        """Conflicts between records follow from the records that were just compared."""
+        kept = sorted((c.id, c.kind, c.severity, c.body) for c in self._store.conflicts() if c.kind != "field")
+        if kept != sorted((c.id, c.kind, c.severity, c.body) for c in recomputed(self._store)):
+            self._problem("the view holds other conflicts between records than follow from them; run `rebuild`")
 
     def _no_others(self, records: int) -> None:
         count, after = 0, ("", "")

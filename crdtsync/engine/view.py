@@ -8,6 +8,7 @@ from typing import Final
 
 import crdtsync.practice  # noqa: F401  # declares the built-in kinds
 from crdtsync.documents import BLANK, Projection, kinds, model_of, project, table_of
+from crdtsync.engine.between import Between
 from crdtsync.engine.shelf import OpenRecord
 from crdtsync.engine.watch import Watch
 from crdtsync.ids import RecordId
@@ -28,6 +29,7 @@ class View:
         self._bare: set[str] = set(json.loads(bare)) if bare else set()
         self._declared = 0
         self._detected: dict[str, int] = {}
+        self._between = Between(store)
         self.changed: list[tuple[str, RecordId]] = []
         self.watch: Callable[[tuple[str, RecordId], bytes, bytes], None] | None = None
         """Told of every record that is written: its fingerprint before (b"" when it is new) and now."""
@@ -50,6 +52,7 @@ class View:
 
     def load(self) -> None:
         """Take over what the store says."""
+        self._between.forget()
         state = self._store.view_state()
         self.head = state.head
         self.records = state.records
@@ -72,6 +75,7 @@ class View:
             finally:
                 self._watch.busy = False
             changes.append(change)
+            self._between.note(change, each.arrived_ms, new=not before)
             digest += int.from_bytes(each.fingerprint, "big") - int.from_bytes(before, "big")
             self.records += is_record(each.fingerprint) - is_record(before)
             if self.watch is not None:
@@ -80,6 +84,8 @@ class View:
                 self._note_bare(each.kind)
         self._digest = digest % _MODULUS
         self._store.write_view(changes)
+        if self._between.full:
+            self._between.settle(self._detected)
         self.changed.extend([(each.kind, each.record) for each in found])
 
     @property
@@ -92,7 +98,8 @@ class View:
         self._digest, self.records = int.from_bytes(totals[0], "big"), totals[1]
 
     def commit(self, head: LogHead) -> None:
-        """End the transaction: the view is now derived up to `head`."""
+        """End the transaction: the view is now derived up to `head`, conflicts between records included."""
+        self._between.settle(self._detected)
         self._store.commit_view(ViewState(head, self.digest, self.records))
         self.head = head
 

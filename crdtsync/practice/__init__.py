@@ -13,6 +13,7 @@ from crdtsync.practice.chart import (
     Observation,
     ObservationValue,
 )
+from crdtsync.practice.detected_issue import DetectedIssue, Remark, Resolution
 from crdtsync.practice.diagnostic_report import DiagnosticReport
 from crdtsync.practice.invoice import Invoice, InvoiceLine, Payment
 from crdtsync.practice.medication import (
@@ -40,6 +41,7 @@ __all__ = [
     "ChartVersion",
     "Condition",
     "ConditionCode",
+    "DetectedIssue",
     "DiagnosticReport",
     "Dosage",
     "Drug",
@@ -55,7 +57,9 @@ __all__ = [
     "Period",
     "Prescription",
     "PrescriptionContent",
+    "Remark",
     "Reminder",
+    "Resolution",
     "Setting",
     "Slot",
     "Task",

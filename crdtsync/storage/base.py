@@ -10,7 +10,7 @@ own. `storage.memory` and `storage.sqlite` pass one conformance suite, `crdtsync
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -225,3 +225,36 @@ class Store(Protocol):
 
     def counts(self) -> dict[str, int]:
         """Number of records per kind."""
+
+    # -- conflicts between records: what `engine.between` asks and keeps, in the same transactions --------------------
+
+    def sharing(
+        self, kind: str, column: str, records: Collection[RecordId], beside: str | None = None
+    ) -> list[tuple[Any, Any, Any]]:
+        """Values (not NULL) of an indexed column that one of the records has in its row, and another record of this
+        kind as well; with what the two have in the column `beside`, each such triple once (None without one).
+
+        Also within a batch that was begun. Nothing for a table or column that was not declared.
+        """
+
+    def columns_of(self, kind: str, record: RecordId, columns: tuple[str, ...]) -> tuple[Any, ...] | None:
+        """These columns of a record's row, also within a batch that was begun; None when there is no such row, or a
+        column was not declared."""
+
+    def holding(self, kind: str, columns: Sequence[str], value: Any) -> list[tuple[Any, ...]]:
+        """Id and `columns` of the records whose first of these columns has the value, in order of their ids."""
+
+    def write_claims(self, claims: Mapping[RecordId, Mapping[str, str]]) -> None:
+        """Replace the claims of these records: place to what the record says there."""
+
+    def claimants(self, place: str) -> list[tuple[RecordId, str]]:
+        """Records that claim a place, in order of their ids, with what they say."""
+
+    def between_places(self, records: Collection[RecordId]) -> list[str]:
+        """The places of conflicts between records in which any of these takes part."""
+
+    def between_at(self, place: str) -> list[StoredConflict]:
+        """The conflicts between records at a place, in order of their ids. `conflicts` lists them as well."""
+
+    def write_between(self, found: Mapping[str, Sequence[StoredConflict]]) -> None:
+        """Replace the conflicts between records at these places; each conflict has one place."""

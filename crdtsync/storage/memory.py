@@ -90,6 +90,7 @@ class MemoryStore(MemoryView):
         for name, value in vars(self).items():
             if isinstance(value, (dict, list, set)):
                 setattr(twin, name, value.copy())
+        twin._between = self._between.copy()
         twin._subjects = {subject: keys.copy() for subject, keys in self._subjects.items()}
         twin._logs = {log: commits.copy() for log, commits in self._logs.items()}
         # Steps of undo are bound to the first store's containers.

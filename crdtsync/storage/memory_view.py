@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,6 +14,7 @@ from crdtsync.ids import DataKeyId, RecordId
 from crdtsync.replication.stored import LogHead
 from crdtsync.storage.base import StoredConflict, StoredDocument, TableSpec, ViewChange, ViewState
 from crdtsync.storage.checks import EMPTY_VIEW, check_derived, check_row, keep_detected, seen_alike
+from crdtsync.storage.memory_between import MemoryBetween
 
 _Key = tuple[str, RecordId]
 
@@ -36,8 +37,9 @@ class MemoryView(ABC):
         self._waiting: dict[DataKeyId, list[int]] = {}
         self._state = EMPTY_VIEW
         self._sorted: list[tuple[str, str]] | None = None
-        self._begun: list[Callable[[], None]] | None = None
-        self._view_undo: list[Callable[[], None]] = []
+        self._begun: list[Callable[[], object]] | None = None
+        self._between = MemoryBetween()
+        self._view_undo: list[Callable[[], object]] = []
 
     @abstractmethod
     def _guard(self) -> None: ...
@@ -124,12 +126,52 @@ class MemoryView(ABC):
         """All open conflicts, oldest first."""
         self._guard()
         found = [conflict for key in self._in_conflict for conflict in self._entries[key].conflicts]
+        found += self._between.conflicts()
         return sorted(found, key=lambda conflict: (conflict.detected_ms, conflict.id))
 
     def counts(self) -> dict[str, int]:
         """Number of records per kind."""
         self._guard()
         return {kind: number for kind, number in sorted(self._counts.items()) if number}
+
+    def sharing(
+        self, kind: str, column: str, records: Collection[RecordId], beside: str | None = None
+    ) -> list[tuple[Any, Any, Any]]:
+        """Values of a column that one of the records has, and another record of its kind as well."""
+        self._guard()
+        if not {column, beside or column} <= set(self._tables.get(kind, ())):
+            return []
+        return self._between.sharing(kind, column, records, beside, self._entries)
+
+    def columns_of(self, kind: str, record: RecordId, columns: tuple[str, ...]) -> tuple[Any, ...] | None:
+        """These columns of a record's row; None when there is no such row."""
+        self._guard()
+        entry = self._entries.get((kind, record))
+        if entry is None or entry.row is None or not set(columns) <= set(self._tables.get(kind, ())):
+            return None
+        return tuple(map(entry.row.get, columns))
+
+    def holding(self, kind: str, columns: Sequence[str], value: Any) -> list[tuple[Any, ...]]:
+        """Id and `columns` of the records whose first of these columns has the value, in order of their ids."""
+        self._guard()
+        if not set(columns) <= set(self._tables.get(kind, ())):
+            return []
+        return self._between.holding(kind, columns, value, self._entries)
+
+    def claimants(self, place: str) -> list[tuple[RecordId, str]]:
+        """Records that claim a place, in order of their ids, with what they say."""
+        self._guard()
+        return self._between.claimants(place)
+
+    def between_places(self, records: Collection[RecordId]) -> list[str]:
+        """The places of conflicts between records in which any of these takes part."""
+        self._guard()
+        return self._between.places_of(records)
+
+    def between_at(self, place: str) -> list[StoredConflict]:
+        """The conflicts between records at a place, in order of their ids."""
+        self._guard()
+        return self._between.at(place)
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
@@ -143,7 +185,7 @@ class MemoryView(ABC):
         if self._begun is not None:
             raise UsageError("a transaction of the view is open; end it with commit_view or abort_view first")
 
-    def _open(self) -> list[Callable[[], None]]:
+    def _open(self) -> list[Callable[[], object]]:
         self._guard()
         if self._begun is None:
             raise UsageError("no transaction of the view is open; call begin_view first")
@@ -175,6 +217,7 @@ class MemoryView(ABC):
             self._touches[key] = arrivals
 
     def _put(self, key: _Key, entry: ViewChange | None) -> None:
+        self._between.moved(key, self._entries.get(key), entry)
         if entry is None:
             del self._entries[key]
         else:
@@ -202,13 +245,25 @@ class MemoryView(ABC):
         if arrivals:
             self._waiting[key] = arrivals
 
+    def write_claims(self, claims: Mapping[RecordId, Mapping[str, str]]) -> None:
+        """Replace the claims of these records."""
+        undo = self._open()
+        for record, found in claims.items():
+            undo.append(partial(self._between.claim, record, self._between.claim(record, found)))
+
+    def write_between(self, found: Mapping[str, Sequence[StoredConflict]]) -> None:
+        """Replace the conflicts between records at these places."""
+        undo = self._open()
+        for place, conflicts in found.items():
+            undo.append(partial(self._between.put, place, self._between.put(place, conflicts)))
+
     def commit_view(self, state: ViewState) -> None:
         """End the transaction; it is volatile until the next checkpoint."""
         steps = self._open()
         check_derived(state, self.log_head())
         self._end(state, steps)
 
-    def _end(self, state: ViewState, steps: list[Callable[[], None]]) -> None:
+    def _end(self, state: ViewState, steps: list[Callable[[], object]]) -> None:
         before = self._state
 
         def undo() -> None:
@@ -231,12 +286,13 @@ class MemoryView(ABC):
         """Empty the view, to be derived again from the log."""
         self._guard()
         self.abort_view()
-        held = (self._entries, self._in_conflict, self._counts, self._waiting, self._touches)
+        held = (self._entries, self._in_conflict, self._counts, self._waiting, self._touches, self._between)
 
         def restore() -> None:
-            self._entries, self._in_conflict, self._counts, self._waiting, self._touches = held
+            self._entries, self._in_conflict, self._counts, self._waiting, self._touches, self._between = held
             self._sorted = None
 
         self._entries, self._in_conflict, self._counts, self._waiting, self._touches = {}, {}, {}, {}, {}
+        self._between = MemoryBetween()
         self._sorted = None
         self._end(EMPTY_VIEW, [restore])

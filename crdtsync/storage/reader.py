@@ -22,7 +22,7 @@ from crdtsync.errors import StorageFailure, UnknownField, UnknownKind, UsageErro
 from crdtsync.ids import RecordId
 from crdtsync.storage.base import StoredConflict, StoredDocument, ViewState
 from crdtsync.storage.database import CALL_ERRORS, DISK_ERRORS, VIEW_FILE, connect_cipher, reason_of, rows
-from crdtsync.storage.sqlite_view import CONFLICTS, DOCUMENT, DOCUMENTS_OF, read_state
+from crdtsync.storage.sqlite_view import CONFLICT, CONFLICTS, DOCUMENT, DOCUMENTS_OF, read_state
 from crdtsync.storage.view_tables import quoted
 
 IDLE_MAX: Final = 4
@@ -38,6 +38,11 @@ _PRAGMAS: Final = frozenset({"data_version", "table_info", "table_xinfo"})
 _FUNCTIONS_REFUSED: Final = frozenset({"load_extension", "sqlcipher_export", "fts3_tokenizer"})
 _WARNINGS: Final[tuple[type[Exception], ...]] = (sqlite3.Warning, sqlcipher3.Warning)
 _COLUMNS_OF_D: Final = ", ".join(f"d.{name}" for name in DOCUMENT.split(", "))
+_STATED: Final = (
+    f"SELECT {', '.join(f'c.{name}' for name in CONFLICT.split(', '))}, w.kind, {_COLUMNS_OF_D} FROM _conflict AS c "
+    "LEFT JOIN _document AS w ON w.number = c.document LEFT JOIN _document AS d ON d.kind = ? AND d.record = c.id"
+)
+"""Conflicts, the kind of the record that each lies within, and the document that people keep about it."""
 
 R = TypeVar("R")
 
@@ -161,6 +166,31 @@ class Reader:
         """All open conflicts, oldest first."""
         return [StoredConflict(*row) for row in self._ask(lambda db: rows(db, CONFLICTS))]
 
+    def stated_conflicts(self, issue: str) -> list[tuple[StoredConflict, str | None, StoredDocument | None]]:
+        """All conflicts, oldest first: each with the kind of the record that it lies within (None for one between
+        records), and the document of kind `issue` that bears its id."""
+        sql = f"{_STATED} ORDER BY c.detected_ms, c.id"
+        return [_stated(row) for row in self._ask(lambda db: rows(db, sql, (issue,)))]
+
+    def stated_conflict(
+        self, issue: str, conflict: str
+    ) -> tuple[StoredConflict, str | None, StoredDocument | None] | None:
+        """One conflict, in the same way; None when there is none of this id."""
+        found = self._ask(lambda db: rows(db, f"{_STATED} WHERE c.id = ?", (issue, conflict)))
+        return _stated(found[0]) if found else None
+
+    def conflicts_between(self, record: RecordId) -> list[StoredConflict]:
+        """Conflicts between this record and others."""
+        sql = (
+            f"SELECT {CONFLICT} FROM _conflict WHERE document = 0 AND id IN (SELECT id FROM _between WHERE record = ?) "
+            "ORDER BY detected_ms, id"
+        )
+        return [StoredConflict(*row) for row in self._ask(lambda db: rows(db, sql, (record,)))]
+
+    def conflict_changes(self) -> int:
+        """A number that goes up when the list of conflicts, or what is said of one, may have changed."""
+        return int(self._ask(lambda db: rows(db, "SELECT count FROM _conflict_changes"))[0][0])
+
     def counts(self) -> dict[str, int]:
         """Number of records per kind, by looking at all of them."""
         return dict(self._ask(lambda db: rows(db, "SELECT kind, count(*) FROM _document GROUP BY kind ORDER BY kind")))
@@ -229,6 +259,10 @@ class Reader:
                 db.close()
             raise StorageFailure(f"{VIEW_FILE.name}: {reason_of(error)}; open the replica again") from None
         return db
+
+
+def _stated(row: Sequence[Any]) -> tuple[StoredConflict, str | None, StoredDocument | None]:
+    return StoredConflict(*row[:6]), row[6], None if row[7] is None else StoredDocument(*row[7:])
 
 
 def _authorize(action: int, first: str | None, second: str | None, database: str | None, trigger: str | None) -> int:

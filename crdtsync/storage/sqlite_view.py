@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from crdtsync.errors import RefusedError, StorageFailure, UsageError
 from crdtsync.ids import DataKeyId, RecordId
 from crdtsync.replication.stored import LogHead
 from crdtsync.storage.base import StoredConflict, StoredDocument, TableSpec, ViewChange, ViewState
+from crdtsync.storage.between_tables import BetweenTables
 from crdtsync.storage.checks import EMPTY_VIEW, check_derived
 from crdtsync.storage.database import (
     DISK_ERRORS,
@@ -79,6 +80,7 @@ class SqliteView(SqliteLog):
         self._view_state = read_state(db)
         self._tables: dict[str, KindTable] = known_tables(db)
         self._writer = ViewWriter(db, self._tables)
+        self._between = BetweenTables(db, self._tables, self._writer.number_of)
         self._counts: dict[str, int] | None = None
         self._in_view = False
 
@@ -193,6 +195,38 @@ class SqliteView(SqliteLog):
         return [StoredConflict(*row) for row in rows(self._view, CONFLICTS)]
 
     @guarded(VIEW_FILE)
+    def sharing(
+        self, kind: str, column: str, records: Collection[RecordId], beside: str | None = None
+    ) -> list[tuple[Any, Any, Any]]:
+        """Values of a column that one of the records has, and another record of its kind as well."""
+        return self._between.sharing(kind, column, records, beside)
+
+    @guarded(VIEW_FILE)
+    def columns_of(self, kind: str, record: RecordId, columns: tuple[str, ...]) -> tuple[Any, ...] | None:
+        """These columns of a record's row; None when there is no such row."""
+        return self._between.columns_of(kind, record, columns)
+
+    @guarded(VIEW_FILE)
+    def holding(self, kind: str, columns: Sequence[str], value: Any) -> list[tuple[Any, ...]]:
+        """Id and `columns` of the records whose first of these columns has the value, in order of their ids."""
+        return self._between.holding(kind, columns, value)
+
+    @guarded(VIEW_FILE)
+    def claimants(self, place: str) -> list[tuple[RecordId, str]]:
+        """Records that claim a place, in order of their ids, with what they say."""
+        return self._between.claimants(place)
+
+    @guarded(VIEW_FILE)
+    def between_places(self, records: Collection[RecordId]) -> list[str]:
+        """The places of conflicts between records in which any of these takes part."""
+        return self._between.places_of(records)
+
+    @guarded(VIEW_FILE)
+    def between_at(self, place: str) -> list[StoredConflict]:
+        """The conflicts between records at a place, in order of their ids."""
+        return self._between.at(place)
+
+    @guarded(VIEW_FILE)
     def counts(self) -> dict[str, int]:
         """Number of records per kind; counted once, then kept."""
         if self._counts is None:
@@ -232,6 +266,18 @@ class SqliteView(SqliteLog):
         db.executemany("INSERT INTO _waiting (key, place, arrival) VALUES (?, ?, ?)", places)
 
     @guarded(VIEW_FILE)
+    def write_claims(self, claims: Mapping[RecordId, Mapping[str, str]]) -> None:
+        """Replace the claims of these records."""
+        assert self._writing
+        self._between.write_claims(claims)
+
+    @guarded(VIEW_FILE)
+    def write_between(self, found: Mapping[str, Sequence[StoredConflict]]) -> None:
+        """Replace the conflicts between records at these places."""
+        assert self._writing
+        self._between.write(found)
+
+    @guarded(VIEW_FILE)
     def commit_view(self, state: ViewState) -> None:
         """End the transaction. A power cut may take it, with all that came after it, until a checkpoint."""
         db = self._writing
@@ -259,7 +305,7 @@ class SqliteView(SqliteLog):
             with transaction(self._view) as db:
                 for table in self._tables.values():
                     db.execute(f"DELETE FROM {table.name}")
-                for name in ("_document", "_conflict", "_waiting", "_touch"):
+                for name in ("_document", "_conflict", "_waiting", "_touch", "_between", "_claim"):
                     db.execute(f"DELETE FROM {name}")
                 db.execute("INSERT INTO _search (_search) VALUES ('delete-all')")
                 write_state(db, EMPTY_VIEW)

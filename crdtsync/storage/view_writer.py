@@ -64,6 +64,11 @@ class ViewWriter:
             self._known.clear()
         self._known[key] = known
 
+    def number_of(self, kind: str, record: RecordId) -> int | None:
+        """The number of a document, None when it is not there."""
+        known = self._known.get((kind, record)) or self._look_up((kind, record))
+        return None if known is None else known.number
+
     def write(self, changes: Sequence[ViewChange], count: Callable[[str], None]) -> None:
         """Replace the named records. `count` is called with the kind of each record that is new."""
         batch = _Batch()

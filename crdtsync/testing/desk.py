@@ -25,6 +25,8 @@ from crdtsync.testing.verdict import OracleFailed
 _NAMES: Final = ("Birkenfeld", "Grünauer", "Mühlhöfer", "Rehbach", "Schönkamp", "Dornstett")
 _WORDS: Final = ("Blutdruck", "müde", "Husten", "ß", "Kontrolle", "übel", "Größe", "80/120", "ja", "🙂")
 _DRUGS: Final = ("Ramipril", "Metformin", "Bisoprolol", "L-Thyroxin")
+_INSURED: Final = ("A123456780", None, None, "B234567895", None)
+_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz234567"
 _DAY: Final = datetime.datetime(2026, 1, 5, 8, tzinfo=datetime.UTC)
 
 
@@ -138,6 +140,7 @@ class Desk:
         else:
             record = self._chance.choice(_NEW)(self, self._chance.choice(self.patients))
             record.id = record_id(self._ids.randbytes(16))
+        _make_alike(record)
         self.known.append((record.kind, record.id))
         return record
 
@@ -251,6 +254,18 @@ _REGISTERS: Final = {
     "invoice": (),
     "prescription": (),
 }
+
+
+def _make_alike(record: Any) -> None:
+    """Some people are registered twice, some numbers given twice, some patients have no known allergies. Which ones
+    follows from ids, so that it takes no draw of its own."""
+    first, second = (_ALPHABET.index(letter) for letter in record.id[:2])
+    if isinstance(record, Patient):
+        record.number = 10_000 + first
+        record.birth_date = datetime.date(1964, 8, 1 + second % 4)
+        record.insurance_number = _INSURED[second % len(_INSURED)]
+    elif isinstance(record, Allergy) and first % 4 == 0:
+        record.substance = "none known"
 
 
 def _registers(record: Record) -> dict[str, Any]:

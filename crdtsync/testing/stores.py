@@ -12,6 +12,7 @@ Each case is a plain function that takes a `Disk` and raises AssertionError. A t
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -510,6 +511,101 @@ def conflicts_are_listed_oldest_first(disk: Disk) -> None:
     found = [(conflict.record, conflict.detected_ms) for conflict in store.conflicts()]
     assert found == [(sample_record(n), 1000 + n) for n in (1, 2, 3)] + [(sample_record(1), 99_001)]
     assert store.conflicts()[0] == sample_conflict(1, 0)
+    store.close()
+
+
+@_case
+def what_records_share_is_found(disk: Disk) -> None:
+    """Values that a named record has and another one too, also those that the open transaction has just written."""
+    store = disk.open()
+    store.declare_tables([TABLE])
+    head = write_log(store, SampleLog("a"), 1)
+    write_records(store, [sample_change(n, version=n // 2 + 1) for n in range(5)], head, 5)  # names 1 1 2 2 3
+    ids = [sample_record(n) for n in range(6)]
+    assert store.sharing(KIND, "family_name", [ids[0], ids[4]]) == [("Müller 1", None, None)]
+    assert {found[0] for found in store.sharing(KIND, "family_name", ids)} == {"Müller 1", "Müller 2"}
+    assert store.sharing(KIND, "family_name", ids[:1], "number") == [("Müller 1", 0, 1)]
+    assert len(store.sharing(KIND, "family_name", ids, "number")) == 4, "each of the two beside the other"
+    assert store.sharing(KIND, "number", ids) == [] == store.sharing(KIND, "born", ids)
+    assert store.sharing(KIND, "surplus", ids) == [] == store.sharing(OTHER, "number", ids)
+    assert store.sharing(KIND, "family_name", ids, "surplus") == []
+    found = sorted([(ids[0], "Müller 1", 0), (ids[1], "Müller 1", 1)])
+    assert store.holding(KIND, ["family_name", "number"], "Müller 1") == found
+    assert store.holding(KIND, ["number"], 4) == [(ids[4], 4)]
+    assert store.holding(KIND, ["number"], 9) == [] == store.holding(KIND, ["family_name", "surplus"], "Müller 1")
+    assert store.columns_of(KIND, ids[4], ("number", "born")) == (4, None)
+    assert store.columns_of(KIND, ids[5], ("number",)) is None is store.columns_of(KIND, ids[4], ("surplus",))
+    store.begin_view()
+    store.write_view([sample_change(5, version=3), sample_change(1, version=7)])
+    assert store.sharing(KIND, "family_name", [ids[5], ids[1]]) == [("Müller 3", None, None)]
+    assert store.holding(KIND, ["family_name"], "Müller 1") == [(ids[0], "Müller 1")]
+    assert store.columns_of(KIND, ids[1], ("family_name",)) == ("Müller 7",)
+    store.abort_view()
+    assert store.sharing(KIND, "family_name", [ids[1], ids[5]]) == [("Müller 1", None, None)]
+    assert store.holding(KIND, ["family_name", "number"], "Müller 1") == found
+    store.close()
+
+
+@_case
+def claims_are_replaced_and_dropped(disk: Disk) -> None:
+    """A record's claims take the place of its former ones; an abort and a reset take them away."""
+    store = disk.open()
+    store.declare_tables([TABLE])
+    head = write_log(store, SampleLog("a"), 1)
+    one, two = sorted([sample_record(1), sample_record(2)])
+    store.begin_view()
+    store.write_claims({two: {"room@1": "b", "room@2": "b"}, one: {"room@1": "a"}})
+    assert store.claimants("room@1") == [(one, "a"), (two, "b")]
+    store.commit_view(ViewState(head, bytes(32), 0))
+    store.begin_view()
+    store.write_claims({two: {"room@2": "c"}, one: {}})
+    assert (store.claimants("room@1"), store.claimants("room@2")) == ([], [(two, "c")])
+    store.abort_view()
+    store.close()
+    store = disk.open()
+    assert (store.claimants("room@1"), store.claimants("room@2")) == ([(one, "a"), (two, "b")], [(two, "b")])
+    store.reset_view()
+    assert store.claimants("room@1") == []
+    store.close()
+
+
+@_case
+def conflicts_between_records_have_a_place(disk: Disk) -> None:
+    """Found by place and by each of their records, listed with all others, replaced place by place."""
+    store = disk.open()
+    store.declare_tables([TABLE])
+    head = write_log(store, SampleLog("a"), 1)
+    write_records(store, [sample_change(n, conflicts=n == 1) for n in range(4)], head, 4)
+    ids = [sample_record(n) for n in range(4)]
+
+    def met(index: int, *records: RecordId) -> StoredConflict:
+        id_ = record_id_from("between", str(index))
+        return StoredConflict(id_, "double", records[0], "low", json.dumps({"records": records}), 2000 + index)
+
+    first, second, third = met(0, ids[0], ids[1]), met(1, ids[1], ids[2]), met(2, ids[2], ids[3])
+    assert store.between_places(ids) == [] == store.between_at("room 1")
+    store.begin_view()
+    store.write_between({"room 1": [first], "room 2": [third, second]})
+    assert store.between_at("room 2") == sorted([second, third], key=lambda c: c.id)
+    store.commit_view(ViewState(head, bytes(32), 4))
+    assert sorted(store.between_places([ids[1]])) == ["room 1", "room 2"]
+    assert store.between_places([ids[3], ids[2]]) == ["room 2"]
+    assert store.conflicts() == [sample_conflict(1, 0), first, second, third]
+    write_records(store, [sample_change(1, 2)], head, 4)
+    assert store.conflicts() == [first, second, third], "they stay when a record of theirs is written"
+    store.begin_view()
+    store.write_between({"room 2": [second], "room 1": []})
+    assert store.conflicts() == [second] and store.between_places([ids[0]]) == []
+    store.abort_view()
+    store.close()
+    store = disk.open()
+    assert store.conflicts() == [first, second, third]
+    with refused(UsageError, "begin_view"):
+        store.write_between({})
+    with refused(UsageError, "begin_view"):
+        store.write_claims({})
+    store.reset_view()
+    assert store.conflicts() == [] == store.between_places(ids)
     store.close()
 
 

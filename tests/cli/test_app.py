@@ -14,7 +14,11 @@ from crdtsync.cli.app import ORDER, ended, plainest
 from crdtsync.errors import NotFound, RefusedError, StorageFailure, UsageError
 from tests.cli.conftest import Call
 
-VERBS = [[verb] for verb in ORDER if verb != "record"] + [["record", verb] for verb in ("new", "set", "show", "list")]
+GROUPS = {
+    "record": ("new", "set", "show", "list"),
+    "conflicts": ("list", "show", "assign", "comment", "acknowledge", "dismiss", "reopen"),
+}
+VERBS = [[verb] for verb in ORDER if verb not in GROUPS] + [[group, verb] for group in GROUPS for verb in GROUPS[group]]
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)

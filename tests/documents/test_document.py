@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from crdtsync import limits
-from crdtsync.documents import Content, Document, EditEntry, EditText, Hunk, SetField
+from crdtsync.documents import Content, Document, EditEntry, EditText, Hunk, SetField, check_delta
 from crdtsync.documents.document import parse_snapshot
 from crdtsync.documents.slots import parse_items
 from crdtsync.errors import BadValue, Poisoned
@@ -32,6 +32,19 @@ def test_a_document_says_what_was_written_and_comes_back_from_its_state() -> Non
         other.apply(delta)
         assert other.content() == expected
         assert other.fingerprint("k", RECORD) == document.fingerprint("k", RECORD)
+
+
+def test_two_edits_of_one_field_in_one_commit_stand_beside_each_other_or_replace() -> None:
+    """As the second had seen the first or not; others take the delta either way."""
+    document, other = Document(1), Document(2)
+    delta = write(document, A, 1, SetField("name", "a", {}), SetField("title", "x", {}), SetField("name", "b", {}))
+    check_delta(delta, 1)
+    other.apply(delta)
+    assert values(document, f"name/{A}") == values(other, f"name/{A}") == ["a", "b"]
+    seen = {f"name/{A}": document.content().slots[f"name/{A}"]}
+    other.apply(write(document, A, 2, SetField("name", "c", seen), EditEntry("name", "k", 1, {})))
+    assert values(document, f"name/{A}") == values(other, f"name/{A}") == ["c"]
+    assert document.fingerprint("k", RECORD) == other.fingerprint("k", RECORD)
 
 
 def test_nothing_changed_is_no_delta() -> None:
