@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
+from crdtsync.documents.declared import declared, refusal
 from crdtsync.documents.document import Content
 from crdtsync.documents.entries import Entries
 from crdtsync.documents.merge import register
@@ -142,7 +143,7 @@ class Record(BaseModel):
             loose = [name for name, field in cls.plan().fields.items() if field.rule.name == "latest"]
             if loose:
                 raise UsageError(f"{kind}.{loose[0]}: `latest` loses one of two values; such kinds refuse it")
-        _KINDS[kind] = cls
+        _keep(kind, cls)
 
     @classmethod
     def plan(cls) -> KindPlan:
@@ -310,6 +311,15 @@ class UnknownRecord:
 
     def __repr__(self) -> str:
         return f"UnknownRecord(kind={self.kind!r}, id={self.id!r})"
+
+
+def _keep(kind: str, model: type[Record]) -> None:
+    """From now on this class is the kind's. Where there was one, it only adds to that. Raises UsageError."""
+    other = _KINDS.get(kind)
+    reason = "" if other is None else refusal(kind, declared(other.plan()), declared(model.plan()))
+    if reason:
+        raise UsageError(reason)
+    _KINDS[kind] = model
 
 
 def kinds() -> dict[str, type[Record]]:
