@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -25,7 +25,7 @@ from crdtsync import copies, folder, founding, members
 from crdtsync.changes import Change, Cursor
 from crdtsync.documents import Record
 from crdtsync.driver import Driver
-from crdtsync.errors import DamagedFile, StorageFailure, UsageError
+from crdtsync.errors import DamagedFile, RowsBehind, StorageFailure, UsageError
 from crdtsync.host import Host
 from crdtsync.ids import CommitId, RecordId
 from crdtsync.opened import Opened
@@ -37,6 +37,7 @@ from crdtsync.storage.worker import StoreThread
 from crdtsync.transaction import AnyRecord, Transaction
 
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
 Progress = Callable[[int, int | None], None]
 
 
@@ -219,14 +220,31 @@ class Site(Opened):
     async def find(self, kind: str, *, limit: int | None = None, **equals: Any) -> list[AnyRecord]: ...
 
     async def find(self, kind: type[Record] | str, *, limit: int | None = None, **equals: Any) -> Sequence[AnyRecord]:
-        """Records of a kind whose fields have these values, in order of their ids. Raises UnknownKind, UnknownField."""
+        """Records of a kind whose fields have these values, in order of their ids. Raises UnknownKind, UnknownField.
+
+        Asked for a field that this program has just learnt, it waits until that is known of all records.
+        """
         await self._derived()
-        return await self._questions.find(kind, limit, equals)
+        return await self._whole(lambda: self._questions.find(kind, limit, equals))
 
     async def sql(self, query: str, params: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        """Ask in SQL, read-only: one table per kind, with a column per field. Raises UsageError for what is refused."""
+        """Ask in SQL, read-only: one table per kind, with a column per field. Raises UsageError for what is refused.
+
+        A question that reads columns of which this program has just learnt waits until all rows have them.
+        """
         await self._derived()
-        return await self._questions.sql(query, params)
+        return await self._whole(lambda: self._questions.sql(query, params))
+
+    async def _whole(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """An answer from rows that hold all that it asks for. Raises RowsBehind where a disk that refuses has ended
+        their deriving."""
+        while True:
+            try:
+                return await ask()
+            except RowsBehind as behind:
+                if self.driver.failure is not None:
+                    raise
+                await self.driver.rows_of(behind.kinds)
 
     async def search(self, words: str, limit: int = 50) -> list[AnyRecord]:
         """Records that contain all these words or beginnings of words."""

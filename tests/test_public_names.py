@@ -11,8 +11,8 @@ from crdtsync import errors
 PUBLIC = [
     "AddressInUse", "AlreadyOpen", "BadSignature", "BadValue", "CrdtSyncError", "DamagedFile", "EnvironmentFailure",
     "InvitationRefused", "Malformed", "NotAMember", "NotFound", "PeerError", "Poisoned", "RefusedError",
-    "RottenCommit", "SealBroken", "Site", "StorageFailure", "TooLarge", "Undecided", "UnknownField", "UnknownKind",
-    "Unreachable", "UsageError", "WrongPassphrase",
+    "RottenCommit", "RowsBehind", "SealBroken", "Site", "StorageFailure", "TooLarge", "Undecided", "UnknownField",
+    "UnknownKind", "Unreachable", "UsageError", "WrongPassphrase",
 ]  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final, Literal, get_args, get_origin
 
 from pydantic import BaseModel
@@ -38,7 +39,8 @@ Declared = Mapping[str, Any]
 """`{"projection": n, "fields": {name: {"rule", "type", "severity", ...}}}`."""
 
 
-def declared(plan: KindPlan) -> dict[str, Any]:
+@lru_cache(maxsize=1024)
+def declared(plan: KindPlan) -> Declared:
     """What this class declares, just as JSON gives it back."""
     fields = {name: _field(field) for name, field in plan.fields.items()}
     return dict(json.loads(canonical({"projection": PROJECTION, "fields": fields})))

@@ -10,18 +10,19 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import sqlcipher3
 
 from crdtsync import limits
-from crdtsync.errors import StorageFailure, UnknownField, UnknownKind, UsageError
+from crdtsync.errors import RowsBehind, StorageFailure, UnknownField, UnknownKind, UsageError
 from crdtsync.ids import RecordId
-from crdtsync.storage.base import StoredConflict, StoredDocument, ViewState
+from crdtsync.storage.base import KindState, StoredConflict, StoredDocument, ViewState
 from crdtsync.storage.database import CALL_ERRORS, DISK_ERRORS, VIEW_FILE, connect_cipher, reason_of, rows
+from crdtsync.storage.sqlite_rows import kinds_behind
 from crdtsync.storage.sqlite_view import CONFLICTS, DOCUMENT, DOCUMENTS_OF, read_state
 from crdtsync.storage.view_tables import quoted
 
@@ -36,6 +37,8 @@ _MODES: Final = {"cache_size": -8_000, "temp_store": 2, "query_only": 1, "busy_t
 _ALLOWED: Final = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE})
 _PRAGMAS: Final = frozenset({"data_version", "table_info", "table_xinfo"})
 _FUNCTIONS_REFUSED: Final = frozenset({"load_extension", "sqlcipher_export", "fts3_tokenizer"})
+_WHICH_ROWS: Final = ""
+"""How SQLite calls what a question reads of a table when it reads no column of it: which rows there are."""
 _WARNINGS: Final[tuple[type[Exception], ...]] = (sqlite3.Warning, sqlcipher3.Warning)
 _COLUMNS_OF_D: Final = ", ".join(f"d.{name}" for name in DOCUMENT.split(", "))
 
@@ -76,10 +79,13 @@ class Reader:
         """The rows that one SELECT gives, each as column name to value.
 
         Raises UsageError for anything but one question, for one that is not understood, that gives more than
-        `rows_max` rows or takes longer than `seconds_max`.
+        `rows_max` rows or takes longer than `seconds_max`; RowsBehind for one whose answer would not be whole.
         """
 
         def ask(db: sqlite3.Connection) -> list[dict[str, Any]]:
+            states = kinds_behind(db)
+            if states:
+                self._refuse_behind(query, params, states)
             cursor = db.execute(query, params)
             if cursor.description is None:
                 raise UsageError("this is not a question; ask with SELECT, and write through a transaction of the site")
@@ -104,13 +110,15 @@ class Reader:
 
     def find(self, kind: str, where: Mapping[str, Any] | None = None, limit: int | None = None) -> list[StoredDocument]:
         """Documents of a kind whose columns equal the values in `where` (None: is empty), in the order in which they
-        came. Raises UnknownKind for a kind without a table, UnknownField for a column that it does not have."""
+        came. Raises UnknownKind for a kind without a table, UnknownField for a column that it does not have, RowsBehind
+        where some of these columns are still filled."""
         wanted = where or {}
 
         def ask(db: sqlite3.Connection) -> list[StoredDocument]:
             columns = {row[1] for row in rows(db, f"PRAGMA table_info({quoted(kind)})")}
             if not columns or kind.startswith("_"):
                 raise UnknownKind(f"no table is known for the kind {kind!r}; see `record list` for the kinds there are")
+            refuse_behind(kinds_behind(db), ((kind, column) for column in (*wanted, _WHICH_ROWS)))
             for name in wanted.keys() - columns:
                 raise UnknownField(f"{kind} has no column {name!r}; it has {', '.join(sorted(columns))}")
             tests = " AND ".join(f"t.{quoted(name)} IS ?" for name in wanted) or "1"
@@ -163,6 +171,26 @@ class Reader:
     def view_state(self) -> ViewState:
         """What the view was derived from, as readers see it now."""
         return self._ask(read_state)
+
+    def _refuse_behind(
+        self, query: str, params: Sequence[Any] | Mapping[str, Any], states: Mapping[str, KindState]
+    ) -> None:
+        """Raise RowsBehind when a question reads columns that are still filled.
+
+        What was read before rows were right may be, and what is right stays so: nothing slips in between.
+        """
+        read: set[tuple[str, str]] = set()
+
+        def note(action: int, first: str | None, second: str | None, base: str | None, trigger: str | None) -> int:
+            if action == sqlite3.SQLITE_READ:
+                read.add((first or "", second or ""))
+            return _authorize(action, first, second, base, trigger)
+
+        with closing(self._connect()) as db:  # one that has prepared nothing yet: only then it is asked for each column
+            db.set_authorizer(note)
+            with suppress(*DISK_ERRORS, *CALL_ERRORS, *_WARNINGS):  # what is wrong with it is told when it is asked
+                db.execute(f"EXPLAIN {query}", params).fetchall()
+        refuse_behind(states, read)
 
     # -- connections ---------------------------------------------------------------------------------------------------
 
@@ -224,6 +252,17 @@ class Reader:
                 db.close()
             raise StorageFailure(f"{VIEW_FILE.name}: {reason_of(error)}; open the replica again") from None
         return db
+
+
+def refuse_behind(states: Mapping[str, KindState], read: Iterable[tuple[str, str]]) -> None:
+    """Raise RowsBehind when one of these columns, by table, is still filled in rows of `states`."""
+    kinds = {table for table, column in read if table in states and _lacks(states[table], column)}
+    if kinds:
+        raise RowsBehind(sorted(kinds))
+
+
+def _lacks(state: KindState, column: str) -> bool:
+    return state.behind is None or column in state.behind
 
 
 def _authorize(action: int, first: str | None, second: str | None, database: str | None, trigger: str | None) -> int:
