@@ -129,6 +129,8 @@ class Record(BaseModel):
             return
         if not _KIND.fullmatch(kind):
             raise UsageError(f"a kind is named by lower-case letters, digits and underscores: {kind!r} is not")
+        if kind == "person":
+            raise UsageError("no kind is named 'person': SQL has a view of this name, of linked patients; name it else")
         other = _KINDS.get(kind)
         if other is not None and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
             raise UsageError(f"the kind {kind!r} is declared by {other.__module__}.{other.__qualname__} already")

@@ -104,7 +104,7 @@ class Inspector:
             return False
         if self._view.rows.misses(stored.kind, stored.record):
             return change.document.fingerprint == stored.fingerprint  # its row comes with the others of its kind
-        return self._store.shows(change)
+        return self._store.shows(change) and self._view.persons.shows(change)
 
     # -- the log ------------------------------------------------------------------------------------------------------
 

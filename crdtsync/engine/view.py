@@ -8,6 +8,7 @@ from typing import Final
 
 import crdtsync.practice  # noqa: F401  # declares the built-in kinds
 from crdtsync.documents import BLANK, Document, Projection, Record, kinds, model_of, project, table_of
+from crdtsync.engine.persons import Persons
 from crdtsync.engine.rows import Rows
 from crdtsync.engine.shelf import OpenRecord, Unsound
 from crdtsync.engine.watch import Watch
@@ -29,6 +30,7 @@ class View:
         self._watch = watch
         self._declared: tuple[type[Record], ...] = ()
         self.rows = Rows(store)
+        self.persons = Persons(store)
         self._detected: dict[str, int] = {}
         self.changed: list[tuple[str, RecordId]] = []
         self.watch: Callable[[tuple[str, RecordId], bytes, bytes], None] | None = None
@@ -90,6 +92,7 @@ class View:
                 self.rows.left_out(each.kind)
         self._digest = digest % _MODULUS
         self._store.write_view(changes)
+        self.persons.update(changes)
         self.changed.extend([(each.kind, each.record) for each in found])
 
     def _watched(self, found: OpenRecord) -> ViewChange:
@@ -113,6 +116,7 @@ class View:
                 found.damaged = "" if stored.damaged.startswith(_NOT_SHOWN) else stored.damaged
                 changes.append(self._watched(found))
             self._store.write_rows(changes)
+            self.persons.update(changes)
             self.rows.went(kind, [stored.record for stored in page], more=len(page) == documents_max)
 
     @property

@@ -10,7 +10,7 @@ own. `storage.memory` and `storage.sqlite` pass one conformance suite, `crdtsync
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -217,6 +217,21 @@ class Store(Protocol):
 
     def write_kind_state(self, kind: str, state: KindState) -> None:
         """Note how far a kind's rows are, with the transaction that is open."""
+
+    def has_links(self) -> bool:
+        """Whether any patient is linked to another."""
+
+    def links(self, patients: Collection[RecordId]) -> list[tuple[RecordId, RecordId]]:
+        """All links (patient, other) that begin or end at one of these, sorted; in the open transaction as well."""
+
+    def persons(self, patients: Collection[RecordId]) -> dict[RecordId, RecordId]:
+        """Per linked patient its person: of these patients, and of all others that are of one person with them."""
+
+    def write_links(self, patient: RecordId, others: Collection[RecordId]) -> None:
+        """Replace the links that begin at a patient, each once."""
+
+    def write_persons(self, persons: Mapping[RecordId, RecordId | None]) -> None:
+        """Note of which person these patients are; None: nobody but themselves."""
 
     def write_waiting(self, key: DataKeyId, arrivals: Sequence[int]) -> None:
         """Remember that parts of these commits wait for a key; an empty sequence forgets the key."""

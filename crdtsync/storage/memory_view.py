@@ -25,6 +25,9 @@ class MemoryView(ABC):
     checkpoints sync what lies before them.
     """
 
+    _derived: tuple[str, ...] = ("_entries", "_in_conflict", "_counts", "_waiting")
+    """The dictionaries that are emptied with the view."""
+
     def __init__(self) -> None:
         self.view_checkpoint_every = 50
         self._tables: dict[str, list[str]] = {}
@@ -217,12 +220,12 @@ class MemoryView(ABC):
         """Empty the view, to be derived again from the log."""
         self._guard()
         self.abort_view()
-        held = (self._entries, self._in_conflict, self._counts, self._waiting)
+        held = {name: vars(self)[name] for name in self._derived}
 
         def restore() -> None:
-            self._entries, self._in_conflict, self._counts, self._waiting = held
+            vars(self).update(held)
             self._sorted = None
 
-        self._entries, self._in_conflict, self._counts, self._waiting = {}, {}, {}, {}
+        vars(self).update({name: {} for name in self._derived})
         self._sorted = None
         self._end(EMPTY_VIEW, [restore])

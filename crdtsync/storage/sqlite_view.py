@@ -249,7 +249,7 @@ class SqliteView(SqliteLog):
             with transaction(self._view) as db:
                 for table in self._tables.values():
                     db.execute(f"DELETE FROM {table.name}")
-                for name in ("_document", "_conflict", "_waiting"):
+                for name in ("_document", "_conflict", "_waiting", "_same", "_person"):
                     db.execute(f"DELETE FROM {name}")
                 db.execute("INSERT INTO _search (_search) VALUES ('delete-all')")
                 write_state(db, EMPTY_VIEW)

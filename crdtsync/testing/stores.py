@@ -611,6 +611,42 @@ def rows_are_derived_anew(disk: Disk) -> None:
 
 
 @_case
+def linked_patients_are_kept(disk: Disk) -> None:
+    """Links in both directions, and persons with all their patients; emptied with the view."""
+    store = disk.open()
+    head = write_log(store, SampleLog("a"), 1)
+    one, two, three, four = (sample_record(number) for number in range(4))
+    assert not store.has_links() and store.links([one]) == [] and store.persons([one]) == {}
+    store.begin_view()
+    store.write_links(one, [two, four])
+    store.write_links(three, [two])
+    store.write_links(one, [two])
+    store.write_persons({one: one, two: one, three: one, four: four})
+    store.write_persons({four: None})
+    assert store.links([two]) == sorted([(one, two), (three, two)]) and store.links([four]) == []
+    store.commit_view(ViewState(head, _bytes("digest", 32), 0))
+    store.begin_view()
+    store.write_links(one, [])
+    store.write_links(four, [one])
+    store.write_persons({one: four, two: None, four: four})
+    assert store.persons([one]) == {one: four, four: four} and store.links([one]) == [(four, one)]
+    store.abort_view()
+    store.close()
+    store = disk.open()
+    assert store.has_links()
+    assert store.links([one, three]) == sorted([(one, two), (three, two)]) and store.links([four]) == []
+    assert store.persons([two]) == store.persons([one, three, four]) == {one: one, two: one, three: one}
+    assert store.persons([four]) == store.persons([]) == {}
+    with refused(UsageError, "begin_view"):
+        store.write_links(one, [])
+    with refused(UsageError, "begin_view"):
+        store.write_persons({one: None})
+    store.reset_view()
+    assert not store.has_links() and store.persons([one]) == {}
+    store.close()
+
+
+@_case
 def waiting_is_remembered(disk: Disk) -> None:
     """Per key the arrivals that wait, replaced and forgotten with their transaction."""
     store = disk.open()

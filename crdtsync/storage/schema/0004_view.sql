@@ -8,3 +8,27 @@ CREATE TABLE _kind (
     behind   TEXT NOT NULL,                 -- JSON: the columns in which the others lack it; null: in all of them
     done     INTEGER NOT NULL               -- records gone over so far
 ) WITHOUT ROWID;
+
+-- Which patients are one person. A link is kept as its patient's record says it; the person of linked patients follows
+-- from all links: the least of their ids.
+
+CREATE TABLE _same (
+    patient TEXT NOT NULL,
+    other   TEXT NOT NULL,
+    PRIMARY KEY (patient, other)
+) WITHOUT ROWID;
+
+CREATE INDEX _same_by_other ON _same (other);
+
+CREATE TABLE _person (
+    patient TEXT PRIMARY KEY,               -- only patients that are linked
+    person  TEXT NOT NULL
+) WITHOUT ROWID;
+
+CREATE INDEX _person_patients ON _person (person);
+
+-- For questions: every patient, and the one id of the person that it is of.
+CREATE VIEW person (patient, person) AS
+    SELECT d.record, coalesce(p.person, d.record)
+    FROM _document AS d LEFT JOIN _person AS p ON p.patient = d.record
+    WHERE d.kind = 'patient' AND d.fingerprint <> zeroblob(32);
