@@ -54,7 +54,7 @@ class Persons:
             before = [other for one, other in links if one == record]
             if before != others:
                 self._store.write_links(record, others)
-                touched |= {record, *(set(before) ^ set(others))}
+                touched.add(record)  # whom it named before is of its person still, until that is closed anew
         near: dict[RecordId, set[RecordId]] = {}
         for one, other in links:
             near.setdefault(one, set()).add(other)

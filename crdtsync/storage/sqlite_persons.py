@@ -12,10 +12,11 @@ from crdtsync.storage.part import guarded
 from crdtsync.storage.sqlite_rows import SqliteRows
 
 _THESE: Final = "(SELECT value FROM json_each(?))"
-_LINKS: Final = (
+LINKS: Final = (
     f"SELECT patient, other FROM _same WHERE patient IN {_THESE} UNION "
     f"SELECT patient, other FROM _same WHERE other IN {_THESE} ORDER BY 1, 2"
 )
+"""Links that begin or end at one of some patients, given twice, as JSON lists."""
 _PERSONS: Final = f"SELECT patient, person FROM _person WHERE patient IN {_THESE}"
 _TOGETHER: Final = f"SELECT patient, person FROM _person WHERE person IN (SELECT person FROM ({_PERSONS}))"
 
@@ -33,7 +34,7 @@ class SqlitePersons(SqliteRows):
     def links(self, patients: Collection[RecordId]) -> list[tuple[RecordId, RecordId]]:
         """All links that begin or end at one of these."""
         these = json.dumps(list(patients))
-        return [(RecordId(one), RecordId(other)) for one, other in rows(self._view, _LINKS, (these, these))]
+        return [(RecordId(one), RecordId(other)) for one, other in rows(self._view, LINKS, (these, these))]
 
     @guarded(VIEW_FILE)
     def persons(self, patients: Collection[RecordId]) -> dict[RecordId, RecordId]:

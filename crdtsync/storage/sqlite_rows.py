@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Sequence
-from typing import Final
 
 from crdtsync.storage.base import KindState, ViewChange
-from crdtsync.storage.database import VIEW_FILE, rows
+from crdtsync.storage.behind import states_of
+from crdtsync.storage.database import VIEW_FILE
 from crdtsync.storage.part import guarded
 from crdtsync.storage.sqlite_view import SqliteView
-
-_STATES: Final = "SELECT kind, declared, former, after, behind, done FROM _kind"
-_BEHIND: Final = f"{_STATES} WHERE after IS NOT NULL"
 
 
 class SqliteRows(SqliteView):
@@ -28,7 +24,7 @@ class SqliteRows(SqliteView):
     @guarded(VIEW_FILE)
     def kind_states(self) -> dict[str, KindState]:
         """What was noted of kinds' rows."""
-        return _states(self._view, _STATES)
+        return states_of(self._view)
 
     @guarded(VIEW_FILE)
     def write_kind_state(self, kind: str, state: KindState) -> None:
@@ -38,16 +34,3 @@ class SqliteRows(SqliteView):
             "INSERT OR REPLACE INTO _kind (kind, declared, former, after, behind, done) VALUES (?, ?, ?, ?, ?, ?)",
             (kind, state.declared, state.former, state.after, behind, state.done),
         )
-
-
-def kinds_behind(db: sqlite3.Connection) -> dict[str, KindState]:
-    """The kinds of which some rows do not follow from what is declared."""
-    return _states(db, _BEHIND)
-
-
-def _states(db: sqlite3.Connection, sql: str) -> dict[str, KindState]:
-    found = {}
-    for kind, declared, former, after, behind, done in rows(db, sql):
-        columns = json.loads(behind)
-        found[kind] = KindState(declared, former, after, None if columns is None else tuple(columns), done)
-    return found
