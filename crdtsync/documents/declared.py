@@ -9,6 +9,7 @@ shows is derived anew.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 from collections.abc import Mapping
@@ -33,10 +34,14 @@ _SCALARS: Final[Mapping[Any, str]] = {
     datetime.datetime: "time",
     datetime.time: "clock time",
 }
+_APART: Final = frozenset({"cautious", "order"})
+"""What of a rule is no plain value."""
+_READING: Final = frozenset({"severity", "cautious", "group", "order", "type"})
+"""What may change, or is compared in its own way."""
 _WIDER: Final = frozenset({("integer", "number")})
 
 Declared = Mapping[str, Any]
-"""`{"projection": n, "fields": {name: {"rule", "type", "severity", ...}}}`."""
+"""`{"projection": n, "fields": {name: {"name" of the rule, "type", "severity", …}}}`."""
 
 
 @lru_cache(maxsize=1024)
@@ -95,18 +100,15 @@ def columns_of(field: FieldPlan) -> list[str]:
 
 
 def _field(field: FieldPlan) -> dict[str, Any]:
+    """The rule with all that it was declared with, and the type of a value."""
     rule = field.rule
-    found: dict[str, Any] = {"rule": rule.name, "severity": rule.severity}
-    found["type"] = "text" if rule.name == "text" else _type(field.inner, ())
-    if rule.by_value:
-        found["by_value"] = True
-    if rule.group is not None:
-        found["group"] = rule.group
+    found = {each.name: getattr(rule, each.name) for each in dataclasses.fields(rule) if each.name not in _APART}
+    found = {name: value for name, value in found.items() if value not in (None, False, "", ())}
     if rule.has_cautious:
         found["cautious"] = rule.cautious
     if rule.order is not None:
         found["order"] = {name: sorted(above) for name, above in sorted(rule.order.above.items())}
-    return found
+    return {**found, "type": _type(field.inner, ())}
 
 
 def _type(annotation: Any, inside: tuple[Any, ...]) -> Any:
@@ -128,11 +130,16 @@ def _type(annotation: Any, inside: tuple[Any, ...]) -> Any:
 
 def _changed(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """What of a field is another now; empty when nothing that matters."""
-    if (was["rule"], was.get("by_value")) != (now["rule"], now.get("by_value")):
-        return f"merge rule ({was['rule']}{' by value' if was.get('by_value') else ''})"
+    if _merging(was) != _merging(now):
+        return f"merge rule ({was['name']})"
     if not _ordered(was.get("order", {}), now.get("order", {})):
         return "order of its states"
     return "" if _takes(was["type"], now["type"]) else "type"
+
+
+def _merging(field: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides how a document is written and merged."""
+    return {name: value for name, value in field.items() if name not in _READING}
 
 
 def _ordered(was: Mapping[str, list[str]], now: Mapping[str, list[str]]) -> bool:

@@ -78,7 +78,7 @@ GROWS = [
 BREAKS = [
     ((str | None, register()), (str | None, latest()), "merge rule \\(register\\)"),
     ((str | None, register()), (Entries[str], entries()), "merge rule"),
-    ((Entries[str], entries(by_value=True)), (Entries[str], entries()), "merge rule \\(entries by value\\)"),
+    ((Entries[str], entries(by_value=True)), (Entries[str], entries()), "merge rule \\(entries\\)"),
     ((str | None, register()), (Text, text()), "merge rule"),
     ((bool, flag_on_wins()), (bool | None, register()), "merge rule"),
     ((str | None, once()), (str | None, register()), "merge rule"),
