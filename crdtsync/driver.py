@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -136,6 +136,11 @@ class Driver:
         self._rot = False
         self.stuck = ""
         """Why the view cannot go on although the log does; empty as long as it can."""
+        self.behind: tuple[str, ...] | None = None
+        """The kinds of which rows are derived anew, since the program declares more than those who wrote them knew;
+        None before that was asked."""
+        self._rows_queued = False
+        self._rows_wanted: set[str] = set()
         self._holds: Sequence[DueHold] = ()
         self._earlier = Signal()
         self._sleeping_until = 0.0
@@ -399,6 +404,31 @@ class Driver:
         result = await self.thread.run(lambda host: host.engine.derive(host.now_ms()))
         self._derived(result)
 
+    def _rows_soon(self, behind: tuple[str, ...]) -> None:
+        """Derive rows anew, a few at a time: each slice queues up behind all other jobs."""
+        self.behind = behind
+        if behind and not self._rows_queued:
+            self._rows_queued = True
+            self._queue(self._derive_rows)
+
+    async def _derive_rows(self) -> None:
+        self._rows_queued = False
+        wanted = frozenset(self._rows_wanted)
+        with suppress(RottenCommit):  # once it is mended, deriving goes on and comes back to this
+            self._rows_soon(await self.thread.run(lambda host: host.engine.derive_rows(host.now_ms(), wanted)))
+            self._rows_wanted.difference_update(wanted)
+        self.changed.notify()
+
+    async def rows_of(self, kinds: Collection[str]) -> None:
+        """Wait until the rows of these kinds hold what the program declares; theirs come first from now on.
+
+        Raises what the disk said where it has refused.
+        """
+        self._rows_wanted.update(kinds)
+        while self.behind is None or any(kind in self.behind for kind in kinds):
+            self.check()
+            await self.changed.wait()
+
     async def _derive_waiting(self) -> None:
         self._derived(await self.thread.run(lambda host: host.engine.derive_waiting(host.now_ms())))
 
@@ -412,6 +442,7 @@ class Driver:
         if result.holds and not self._holds:
             self._queue(self._sign_holds)
         self._holds = result.holds
+        self._rows_soon(result.behind)
         if result.done:
             self.handle(events.Derived(result.arrival, result.digest, result.waiting, result.held))
         self.changed.notify()

@@ -13,6 +13,7 @@
     │   └── NotAMember          a peer or author whom the practice does not know
     ├── EnvironmentFailure      disk, network or machine: mend the surroundings, call again
     │   ├── StorageFailure      the disk refused, or a file is damaged
+    │   ├── RowsBehind          rows are still derived anew for what a newer program asks of them
     │   ├── Unreachable         nobody answers at that address
     │   └── AddressInUse        the port to listen on is taken
     └── RefusedError            a rule of the practice or of this replica says no
@@ -30,6 +31,8 @@ A message says what happened and what to do next. It never carries the content o
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class CrdtSyncError(Exception):
@@ -82,6 +85,20 @@ class EnvironmentFailure(CrdtSyncError):
 
 class StorageFailure(EnvironmentFailure):
     """The disk refused to read, write or sync."""
+
+
+class RowsBehind(EnvironmentFailure):
+    """A question asks for columns that are still filled, since the program learnt of them.
+
+    `Site` waits and asks again; applications only see it where the disk has refused, so that it never ends.
+    """
+
+    def __init__(self, kinds: Sequence[str]) -> None:
+        super().__init__(
+            f"the rows of {', '.join(kinds)} are still derived anew for fields that this program has learnt, and the "
+            "answer would not be whole: `status` tells how far they are; open the site again if its disk has refused"
+        )
+        self.kinds = tuple(kinds)
 
 
 class Unreachable(EnvironmentFailure):

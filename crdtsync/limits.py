@@ -268,6 +268,10 @@ inspected_documents_step: Final = 50
 """Documents looked over at a time: some milliseconds."""
 inspected_commits_step: Final = 50
 """Commits looked over at a time, signatures included: some milliseconds."""
+rows_anew_step: Final = 100
+"""Rows derived anew in one transaction, between other work: some ten milliseconds."""
+declarations_remembered_max: Final = 64
+"""Declarations of one kind that a folder remembers, to know an older program again."""
 rotten_commits_max: Final = 1_000
 """Commits that are known to be rotten and are asked for again, at a time."""
 commits_again_max: Final = 64

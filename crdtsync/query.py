@@ -66,13 +66,16 @@ class Questions:
         return self._opened(document)
 
     async def find(self, kind: type[Record] | str, limit: int | None, equals: Mapping[str, Any]) -> list[AnyRecord]:
-        """Records of a kind whose fields have these values."""
+        """Records of a kind whose fields have these values. Where a field names a patient, records of all patients
+        that are the same person are found."""
         name = kind if isinstance(kind, str) else kind.kind
         model = model_of(name)
         if model is None:
             return await self._ask(lambda: self._find_unknown(name, limit, equals))
         where = {field: column_value(model, field, value) for field, value in equals.items()}
-        return await self._ask(lambda: [self._opened(found) for found in self._reader.find(name, where, limit)])
+        fields = [model.plan().field(field) for field in where]
+        links = [field.name for field in fields if field.base is RecordId and not field.entries]
+        return await self._ask(lambda: [self._opened(found) for found in self._reader.find(name, where, limit, links)])
 
     def _find_unknown(self, kind: str, limit: int | None, equals: Mapping[str, Any]) -> list[AnyRecord]:
         """A kind that no model declares has no table; it is found if records of it came from a later version."""
@@ -82,6 +85,18 @@ class Questions:
         if equals:
             raise UsageError(f"{kind} is a kind of a later version; it can be listed here, not searched by its fields")
         return [self._opened(document) for document in documents]
+
+    async def same_person(self, record: RecordId) -> list[RecordId]:
+        """All patients that are one person with this one, itself included."""
+        return await self._ask(lambda: self._reader.same_person(record))
+
+    async def persons(self, linked: bool, limit: int | None) -> list[list[RecordId]]:
+        """The patients of each person."""
+        return await self._ask(lambda: self._reader.persons(linked, limit))
+
+    async def linked(self, patients: Sequence[RecordId]) -> list[tuple[RecordId, RecordId]]:
+        """All links that begin or end at one of these patients."""
+        return await self._ask(lambda: self._reader.linked(patients))
 
     async def sql(self, query: str, params: Sequence[Any]) -> list[dict[str, Any]]:
         """Rows of one SELECT."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -29,11 +29,12 @@ from crdtsync.chosen import choice
 from crdtsync.conflicts import Conflicts
 from crdtsync.documents import Record
 from crdtsync.driver import Driver
-from crdtsync.errors import DamagedFile, StorageFailure, UsageError
+from crdtsync.errors import DamagedFile, RowsBehind, StorageFailure, UsageError
 from crdtsync.history import History, Moment
 from crdtsync.host import Host
 from crdtsync.ids import CommitId, RecordId
 from crdtsync.opened import Opened
+from crdtsync.persons import Linking, Persons
 from crdtsync.query import Questions
 from crdtsync.replication.replica import Replica
 from crdtsync.serve import Serving, serving
@@ -42,6 +43,7 @@ from crdtsync.storage.worker import StoreThread
 from crdtsync.transaction import AnyRecord, Transaction
 
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
 Progress = Callable[[int, int | None], None]
 
 
@@ -55,6 +57,7 @@ class Site(Opened):
         super().__init__(unlocked, driver)
         self.recovery_sheet: str | None = None
         self._questions = questions
+        self.persons = Persons(self, questions, self._whole)
         self._serving: Serving | None = None
         self.conflicts = Conflicts(driver, questions, self._derived, self.transaction)
         """What people have to decide: `await site.conflicts()` lists it."""
@@ -312,14 +315,32 @@ class Site(Opened):
     async def find(self, kind: str, *, limit: int | None = None, **equals: Any) -> list[AnyRecord]: ...
 
     async def find(self, kind: type[Record] | str, *, limit: int | None = None, **equals: Any) -> Sequence[AnyRecord]:
-        """Records of a kind whose fields have these values, in order of their ids. Raises UnknownKind, UnknownField."""
-        await self._derived()
-        return await self._questions.find(kind, limit, equals)
+        """Records of a kind whose fields have these values, in order of their ids. Raises UnknownKind, UnknownField.
+
+        A field that names a patient is followed: records of all patients that are the same person are found. Asked for
+        a field that this program has just learnt, it waits until that is known of all records.
+        """
+        return await self._whole(lambda: self._questions.find(kind, limit, equals))
 
     async def sql(self, query: str, params: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        """Ask in SQL, read-only: one table per kind, with a column per field. Raises UsageError for what is refused."""
+        """Ask in SQL, read-only: one table per kind, with a column per field. Raises UsageError for what is refused.
+
+        `person` maps each `patient` to one `person`: the same id for all patients that are linked.
+        A question that reads columns of which this program has just learnt waits until all rows have them.
+        """
+        return await self._whole(lambda: self._questions.sql(query, params))
+
+    async def _whole(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """An answer from rows that hold what the log held now, and all that it asks for. Raises RowsBehind where a disk
+        that refuses has ended their deriving."""
         await self._derived()
-        return await self._questions.sql(query, params)
+        while True:
+            try:
+                return await ask()
+            except RowsBehind as behind:
+                if self.driver.failure is not None:
+                    raise
+                await self.driver.rows_of(behind.kinds)
 
     async def search(self, words: str, limit: int = 50) -> list[AnyRecord]:
         """Records that contain all these words or beginnings of words."""
@@ -364,6 +385,30 @@ class Site(Opened):
             return await self.driver.thread.run(lambda host: host.store.counts())
         except StorageFailure:
             return (await self._questions.counted()).kinds
+
+    # -- patients that are one person -------------------------------------------------------------------------------
+
+    async def link(
+        self, one: str, other: str, *, author: str = "", reason: str = "", workstation: str = "", purpose: str = ""
+    ) -> Linking:
+        """Say that two patients are the same person. Nothing is moved or merged, and `unlink` takes it back.
+
+        `find` by a patient finds from then on what belongs to either, and `persons` shows one. Raises NotFound where
+        one of them is no patient here.
+        """
+        about = {"author": author, "reason": reason, "workstation": workstation, "purpose": purpose}
+        return await self.persons.link(one, other, **about)
+
+    async def unlink(
+        self, one: str, other: str, *, author: str = "", reason: str = "", workstation: str = "", purpose: str = ""
+    ) -> Linking:
+        """Take back that two patients are the same person, whichever of them says it.
+
+        They stay one where others link them as well: then the result has one person. Raises NotFound where they are
+        not linked, RefusedError, with what to unlink instead, where they are linked only through others.
+        """
+        about = {"author": author, "reason": reason, "workstation": workstation, "purpose": purpose}
+        return await self.persons.unlink(one, other, **about)
 
     # -- waiting for others ------------------------------------------------------------------------------------------
 

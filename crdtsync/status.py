@@ -31,6 +31,7 @@ def describe(site: Opened, engine: EngineStatus, suspended: Sequence[Mapping[str
         "digest": engine.digest,
         "commits": engine.arrival,
         "derived": engine.derived,
+        "rederiving": [dict(each) for each in engine.rederiving],
         "waiting_keys": engine.waiting,
         "recovering": replica.recovering,
         "suspended": list(suspended),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, get_args
 
@@ -17,7 +18,7 @@ import pytest
 from crdtsync import limits
 from crdtsync.driver import _PERFORM, Driver, Notice, Signal
 from crdtsync.engine import DeriveResult, WriteOutcome, WriteRequest
-from crdtsync.errors import DamagedFile, RefusedError, StorageFailure, UsageError
+from crdtsync.errors import DamagedFile, RefusedError, RottenCommit, StorageFailure, UsageError
 from crdtsync.ids import CommitHash, CommitId, DataKeyId, EpochId, Head, LogId, MemberHash, ReplicaId
 from crdtsync.replication import effects, events
 from crdtsync.replication.frontier import Frontier
@@ -72,6 +73,8 @@ class Disk:
         self.refuses: Exception | None = None
         self.engine = self
         self.learns = self.boots = False
+        self.slices: list[tuple[str, ...] | RottenCommit] = []
+        """What deriving rows anew gives, one after another."""
         self.gate = threading.Event()
         self.gate.set()
         self.entered = threading.Event()
@@ -129,11 +132,22 @@ class Disk:
 
     def derive(self, now: int) -> DeriveResult:
         self._did("derive")
-        return DERIVED
+        return self._result()
+
+    def _result(self) -> DeriveResult:
+        behind = self.slices[0] if self.slices else ()
+        return DERIVED if isinstance(behind, RottenCommit) else replace(DERIVED, behind=behind)
+
+    def derive_rows(self, now: int, wanted: Collection[str]) -> tuple[str, ...]:
+        self._did("derive_rows", sorted(wanted))
+        left = self.slices.pop(0)
+        if isinstance(left, RottenCommit):
+            raise left
+        return left
 
     def derive_waiting(self, now: int) -> DeriveResult:
         self._did("derive_waiting")
-        return DERIVED
+        return self._result()
 
     def write(self, requests: Sequence[WriteRequest], grant: Any) -> tuple[list[WriteOutcome], DeriveResult, Any]:
         self._did("write", [request.author for request in requests], grant)
@@ -301,6 +315,43 @@ async def test_jobs_are_done_in_their_order() -> None:
         assert r.disk.did() == ["append", "read_backlog", "add_members"]
         answers = [type(event).__name__ for event in r.core.diary if not isinstance(event, events.Derived)]
         assert answers == ["Stored", "Stored", "BacklogRead", "MembersStored"]
+
+
+async def test_rows_are_derived_anew_behind_all_other_jobs() -> None:
+    """A slice at a time: what was queued meanwhile comes in between, and whoever waits for a kind has it come first."""
+    async with rig() as made:
+        driver, disk = made.driver, made.disk
+        disk.slices = [("boat", "kite"), ("boat", "kite"), ("kite",), ()]
+        disk.gate.clear()
+        driver.derive_soon()
+        await made.wants(effects.StoreKeys([KEY]), effects.StoreKeys([KEY]))  # type: ignore[list-item]
+        disk.gate.set()
+        with anyio.fail_after(patience_s):
+            while not driver.behind:
+                await driver.changed.wait()
+            await driver.rows_of(["kite"])
+            await driver.rows_of(["boat"])
+        assert driver.behind == ()
+        did = disk.did()
+        assert did[:2] == ["put_keys", "put_keys"] and did.count("derive_rows") == 4
+        wanted = [about[0] for what, about in disk.diary if what == "derive_rows"]
+        assert wanted.count(["kite"]) == 1 and wanted.count([]) == 3
+
+
+async def test_rows_that_need_a_rotten_commit_wait_until_it_is_mended() -> None:
+    async with rig() as made:
+        driver, disk = made.driver, made.disk
+        disk.slices = [("boat",), RottenCommit(1, b"log", 1), ("boat",), ()]
+        driver.derive_soon()
+        with anyio.fail_after(patience_s):
+            while disk.did().count("derive_rows") < 2:
+                await driver.changed.wait()
+        await driver.in_order(lambda host: None)
+        assert driver.behind == ("boat",) and disk.did().count("derive_rows") == 2, "it is not tried for ever"
+        driver.derive_soon()
+        with anyio.fail_after(patience_s):
+            await driver.rows_of(["boat"])
+        assert driver.behind == () and driver.failure is None
 
 
 async def test_a_group_has_its_limit() -> None:

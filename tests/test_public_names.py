@@ -11,8 +11,8 @@ from crdtsync import errors
 PUBLIC = [
     "AddressInUse", "AlreadyOpen", "BadSignature", "BadValue", "Braked", "CrdtSyncError", "DamagedFile",
     "EnvironmentFailure", "InvitationRefused", "Malformed", "NotAMember", "NotFound", "PeerError", "Poisoned",
-    "RefusedError", "RottenCommit", "SealBroken", "Site", "StorageFailure", "TooLarge", "Undecided", "UnknownField",
-    "UnknownKind", "Unreachable", "UsageError", "WrongPassphrase",
+    "RefusedError", "RottenCommit", "RowsBehind", "SealBroken", "Site", "StorageFailure", "TooLarge", "Undecided",
+    "UnknownField", "UnknownKind", "Unreachable", "UsageError", "WrongPassphrase",
 ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -25,8 +26,9 @@ def status(folder: Folder, passphrase_file: PassphraseFile = None, as_json: Json
     if as_json:
         show.emit_json(told)
         return
-    apart = {"records", "peers", "frontier", "files", "recovering", "suspended", "superseded", "proposals"}
-    for sentence in copied(folder, told):
+    apart = {"records", "peers", "frontier", "files", "recovering", "suspended", "superseded"}
+    apart |= {"proposals", "rederiving"}
+    for sentence in (*copied(folder, told), *rederiving(told)):
         show.say(sentence)
     if told["proposals"]:
         waiting = show.counted(len(told["proposals"]), "mass change")
@@ -36,6 +38,16 @@ def status(folder: Folder, passphrase_file: PassphraseFile = None, as_json: Json
     show.objects([{"kind": kind, "records": n} for kind, n in sorted(told["records"].items())], "No records yet.")
     show.say("")
     show.objects(told["peers"], "No other site is known here.")
+
+
+def rederiving(told: Mapping[str, Any]) -> Iterator[str]:
+    """What `status` says in sentences of rows that are derived anew."""
+    for each in told["rederiving"]:
+        yield (
+            f"This program has learnt fields of {each['kind']}: {each['done']} of "
+            f"{show.counted(each['total'], 'record')} have them in their tables. All else goes on meanwhile; questions "
+            "that ask for them wait."
+        )
 
 
 @action("status")

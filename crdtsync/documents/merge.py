@@ -22,7 +22,7 @@ alone, so every site shows the same value and the same conflict (L5).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Literal, NamedTuple
@@ -129,6 +129,11 @@ class Order:
     def names(self) -> frozenset[str]:
         """All declared states."""
         return frozenset(self._above)
+
+    @property
+    def above(self) -> Mapping[str, frozenset[str]]:
+        """Per state all that are at or above it."""
+        return self._above
 
     def join(self, values: Sequence[Any]) -> str | None:
         """The least state at or above all values, or None when there is none or a value is not declared."""

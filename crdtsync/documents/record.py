@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
 from crdtsync.documents.conflict import FieldConflict
 from crdtsync.documents.count import Counter
+from crdtsync.documents.declared import declared, refusal
 from crdtsync.documents.document import Content
 from crdtsync.documents.entries import Entries
 from crdtsync.documents.merge import register
@@ -148,6 +149,8 @@ class Record(BaseModel):
             return
         if not _KIND.fullmatch(kind):
             raise UsageError(f"a kind is named by lower-case letters, digits and underscores: {kind!r} is not")
+        if kind == "person":
+            raise UsageError("no kind is named 'person': SQL has a view of this name, of linked patients; name it else")
         other = _KINDS.get(kind)
         if other is not None and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
             raise UsageError(f"the kind {kind!r} is declared by {other.__module__}.{other.__qualname__} already")
@@ -159,7 +162,7 @@ class Record(BaseModel):
         cls.kind = kind
         cls.plan()
         cls._refuse_loss(kind)
-        _KINDS[kind] = cls
+        _keep(kind, cls)
 
     @classmethod
     def _refuse_loss(cls, kind: str) -> None:
@@ -372,6 +375,15 @@ class UnknownRecord:
 
     def __repr__(self) -> str:
         return f"UnknownRecord(kind={self.kind!r}, id={self.id!r})"
+
+
+def _keep(kind: str, model: type[Record]) -> None:
+    """From now on this class is the kind's. Where there was one, it only adds to that. Raises UsageError."""
+    other = _KINDS.get(kind)
+    reason = "" if other is None else refusal(kind, declared(other.plan()), declared(model.plan()))
+    if reason:
+        raise UsageError(reason)
+    _KINDS[kind] = model
 
 
 def kinds() -> dict[str, type[Record]]:

@@ -91,11 +91,16 @@ class Deriving:
         self.shelf.settle(keep=False)
 
     def refresh(self) -> None:
-        """Take in kinds that were declared since the last call; the view may have to start anew for them (L8)."""
-        if self.view.declare():
-            self.view.load()
-            self.shelf.clear()
-            self._renew()
+        """Take in kinds that were declared since the last call: `rows` derives anew what they show (L8)."""
+        self.view.declare()
+
+    def rows(self, documents_max: int, now_ms: int) -> None:
+        """Derive anew, in one transaction, the next rows that lack what the program declares of their kind."""
+        self.soundly(
+            lambda: self._transaction(
+                lambda: self.view.write_rows(documents_max, now_ms), self.view.head, keep=False
+            )
+        )
 
     def batch(self, batch: Sequence[StoredCommit]) -> None:
         """Derive the commits that arrived next, in one transaction; in several, when one of them turns out bad on the

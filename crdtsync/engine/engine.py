@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import gc
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 
@@ -251,6 +251,25 @@ class Engine:
             self._derive_waiting(parts_max)
         return self._result()
 
+    def derive_rows(
+        self, now_ms: int, wanted: Collection[str] = (), documents_max: int = limits.rows_anew_step
+    ) -> tuple[str, ...]:
+        """Derive anew, in one transaction, the next rows that lack what the program declares of their kind (L8); the
+        kinds that are still behind. Rows of `wanted` kinds, which somebody waits for, come first.
+
+        Raises RottenCommit, and goes on once that is mended, where a document must be derived from the log for it.
+        """
+        self._now_ms = now_ms
+        self._deriving.refresh()
+        rows = self._deriving.view.rows
+        rows.wanted.update(wanted)
+        try:
+            self._deriving.rows(documents_max, now_ms)
+        except RottenCommit as error:
+            self.upkeep.note([error])
+            raise
+        return tuple(rows.behind)
+
     @contextmanager
     def _up_to_a_hole(self) -> Iterator[None]:
         """A rotten commit ends what is done for now, its transaction dropped: `mend` and `derive` go on from there."""
@@ -359,6 +378,7 @@ class Engine:
             stuck="" if self._stuck is None else str(self._stuck),
             holds=self._deriving.holds.due,
             held=self._deriving.holds.count,
+            behind=tuple(self._deriving.view.rows.behind),
         )
 
     # -- writing ------------------------------------------------------------------------------------------------------
@@ -640,6 +660,7 @@ class Engine:
             conflicts=counted.conflicts,
             waiting=len(self._deriving.marks.waiting),
             held=tuple(self._deriving.held()),
+            rederiving=self._deriving.view.rows.progress(counted.kinds),
         )
 
     def frontier(self) -> dict[LogId, Head]:

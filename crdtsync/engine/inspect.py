@@ -13,10 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from crdtsync import limits
-from crdtsync.documents import Document
-from crdtsync.engine.shelf import OpenRecord
-from crdtsync.engine.view import View, is_record, view_change
-from crdtsync.errors import Poisoned, RottenCommit
+from crdtsync.engine.shelf import Unsound
+from crdtsync.engine.view import View, is_record, opened, view_change
+from crdtsync.errors import RottenCommit
 from crdtsync.ids import CommitId, RecordId, ReplicaId, replica_of
 from crdtsync.replication.commit import signed_bytes
 from crdtsync.replication.stored import StoredCommit
@@ -26,7 +25,6 @@ from crdtsync.storage.base import Store, StoredDocument
 Place = tuple[str, RecordId]
 KeysOf = Callable[[ReplicaId], bytes | None]
 _START = ("", RecordId(""))
-_CLIENT = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +99,12 @@ class Inspector:
 
     def _shown_rightly(self, stored: StoredDocument) -> bool:
         try:
-            found = OpenRecord(stored.kind, stored.record, stored.subject, Document(_CLIENT, stored.state))
-            found.damaged = stored.damaged
-            change = view_change(found, {})
-        except Poisoned:
+            change = view_change(opened(stored), {})
+        except Unsound:
             return False
-        return self._store.shows(change)
+        if self._view.rows.misses(stored.kind, stored.record):
+            return change.document.fingerprint == stored.fingerprint  # its row comes with the others of its kind
+        return self._store.shows(change) and self._view.persons.shows(change)
 
     # -- the log ------------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from crdtsync.documents import Content, Edit
 from crdtsync.engine.holds import DueHold
@@ -75,7 +76,8 @@ class DeriveResult:
     last result; `waiting` are the keys that parts wait for. `stuck` says why the view cannot go on although the log
     does, else it is empty. An alarm is a sentence without content of records. `holds` are all commits that are held
     here and of which nobody has signed so yet: to be signed into the membership (L6). `held` is the number of holds and
-    forks that the view leaves out; -1 while it leaves out something else as well.
+    forks that the view leaves out; -1 while it leaves out something else as well. `behind` are the kinds of which rows
+    lack what this program declares: `Engine.derive_rows` derives them anew.
     """
 
     done: bool
@@ -88,6 +90,7 @@ class DeriveResult:
     holds: Sequence[DueHold] = ()
     held: int = 0
     stuck: str = ""
+    behind: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,10 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class EngineStatus:
-    """Numbers for people: how far log and view go, what the view holds, how many keys parts wait for, what is held."""
+    """Numbers for people: how far log and view go, what the view holds, how many keys parts wait for, what is held.
+
+    `rederiving` tells of each kind whose rows are derived anew how far that is: "kind", "done", "total".
+    """
 
     arrival: int
     derived: int
@@ -135,6 +141,7 @@ class EngineStatus:
     conflicts: int
     waiting: int
     held: tuple[Held, ...]
+    rederiving: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import crdtsync.practice  # noqa: F401  # declares the built-in kinds
-from crdtsync.documents import BLANK, Projection, kinds, model_of, project, table_of
+from crdtsync.documents import BLANK, Document, Projection, Record, kinds, model_of, project, table_of
 from crdtsync.engine.between import Between
-from crdtsync.engine.shelf import OpenRecord
+from crdtsync.engine.persons import Persons
+from crdtsync.engine.rows import Rows
+from crdtsync.engine.shelf import OpenRecord, Unsound
 from crdtsync.engine.watch import Watch
+from crdtsync.errors import Poisoned
 from crdtsync.ids import RecordId
 from crdtsync.replication.stored import LogHead
-from crdtsync.storage.base import Store, StoredConflict, StoredDocument, TableSpec, ViewChange, ViewState
+from crdtsync.storage.base import KindState, Store, StoredConflict, StoredDocument, TableSpec, ViewChange, ViewState
 
-_META_BARE_KINDS: Final = "engine.kinds-without-model"
+_NOT_SHOWN: Final = "Not shown in tables: "
+_CLIENT: Final = 1
 _MODULUS: Final = 1 << 256
 
 
@@ -25,9 +29,9 @@ class View:
     def __init__(self, store: Store, watch: Watch) -> None:
         self._store = store
         self._watch = watch
-        bare = store.meta(_META_BARE_KINDS)
-        self._bare: set[str] = set(json.loads(bare)) if bare else set()
-        self._declared = 0
+        self._declared: tuple[type[Record], ...] = ()
+        self.rows = Rows(store)
+        self.persons = Persons(store)
         self._detected: dict[str, int] = {}
         self._between = Between(store)
         self.changed: list[tuple[str, RecordId]] = []
@@ -36,23 +40,35 @@ class View:
         self.declare()
         self.load()
 
-    def declare(self) -> bool:
-        """Declare the tables of kinds that are new in this program. True when the view was emptied for that.
+    def declare(self) -> None:
+        """Declare the tables of kinds and fields that are new in this program, and note whose rows lack them.
 
-        Rows that only now can be filled were left out so far: the log has what they need (L8).
+        Raises RefusedError, and changes nothing, where a kind is declared otherwise than here before.
         """
-        if self._declared == len(kinds()):
-            return False
-        added = self._store.declare_tables(table_specs())
-        self._declared = len(kinds())
-        if not added and not any(model_of(kind) for kind in self._bare):
-            return False
-        self._empty()
-        return True
+        models = tuple(kinds().values())
+        if self._declared == models:
+            return
+        self.rows.load()
+        self.rows.check()
+        self._store.declare_tables(table_specs())
+        self._declared = models
+        self._note(self.rows.outdated())
+
+    def _note(self, states: Mapping[str, KindState]) -> None:
+        if states:
+            self._store.begin_view()
+            try:
+                self.rows.note(states)
+                self._store.commit_view(self._store.view_state())
+            except BaseException:
+                self._store.abort_view()
+                self.rows.load()
+                raise
 
     def load(self) -> None:
         """Take over what the store says."""
         self._between.forget()
+        self.rows.load()
         state = self._store.view_state()
         self.head = state.head
         self.records = state.records
@@ -69,24 +85,46 @@ class View:
         digest = self._digest
         for each in found:
             before = each.fingerprint
-            self._watch.begin()
-            try:
-                change = view_change(each, self._detected)
-            finally:
-                self._watch.busy = False
+            change = self._watched(each)
             changes.append(change)
             self._between.note(change, each.arrived_ms, new=not before)
             digest += int.from_bytes(each.fingerprint, "big") - int.from_bytes(before, "big")
             self.records += is_record(each.fingerprint) - is_record(before)
             if self.watch is not None:
                 self.watch((each.kind, each.record), before, each.fingerprint)
-            if change.row is None and each.kind not in self._bare and model_of(each.kind) is None:
-                self._note_bare(each.kind)
+            if change.row is None and model_of(each.kind) is None:
+                self.rows.left_out(each.kind)
         self._digest = digest % _MODULUS
         self._store.write_view(changes)
+        self.persons.update(changes)
         if self._between.full:
             self._between.settle(self._detected)
         self.changed.extend([(each.kind, each.record) for each in found])
+
+    def _watched(self, found: OpenRecord) -> ViewChange:
+        self._watch.begin()
+        try:
+            return view_change(found, self._detected)
+        finally:
+            self._watch.busy = False
+
+    def write_rows(self, documents_max: int, now_ms: int) -> None:
+        """Derive the next rows that lack what is declared, into the transaction that is open, from their documents.
+
+        A conflict that nobody could see so far counts as seen now. Raises Unsound for a document that does not load.
+        """
+        for kind in self.rows.behind[:1]:
+            page = self._store.documents(kind, (kind, self.rows.after(kind)), documents_max)
+            changes = []
+            for stored in page:
+                found = opened(stored)
+                found.arrived_ms = now_ms
+                found.damaged = "" if stored.damaged.startswith(_NOT_SHOWN) else stored.damaged
+                changes.append(self._watched(found))
+                self._between.note(changes[-1], found.arrived_ms, new=False)
+            self._store.write_rows(changes)
+            self.persons.update(changes)
+            self.rows.went(kind, [stored.record for stored in page], more=len(page) == documents_max)
 
     @property
     def totals(self) -> tuple[bytes, int]:
@@ -112,17 +150,18 @@ class View:
         """Empty the store's view. What is known is when its conflicts were seen first: the log does not tell that."""
         self._detected = {conflict.id: conflict.detected_ms for conflict in self._store.conflicts()}
         self._store.reset_view()
-        self._forget_bare()
+        self._note(self.rows.emptied())
 
-    def _note_bare(self, kind: str) -> None:
-        """Remember that rows of this kind are missing, before the view counts: a later program may know its model."""
-        self._bare.add(kind)
-        self._store.set_meta({_META_BARE_KINDS: json.dumps(sorted(self._bare)).encode()})
 
-    def _forget_bare(self) -> None:
-        if self._bare:
-            self._bare.clear()
-            self._store.set_meta({_META_BARE_KINDS: None})
+def opened(stored: StoredDocument) -> OpenRecord:
+    """A document of the view in memory, to be looked at. Raises Unsound when it does not load."""
+    try:
+        found = OpenRecord(stored.kind, stored.record, stored.subject, Document(_CLIENT, stored.state))
+    except Poisoned:
+        raise Unsound(stored.kind, stored.record) from None
+    found.fingerprint = stored.fingerprint
+    found.damaged = stored.damaged
+    return found
 
 
 def is_record(fingerprint: bytes) -> bool:
@@ -152,7 +191,7 @@ def view_change(found: OpenRecord, detected: Mapping[str, int]) -> ViewChange:
         projection = project(kind, record, content)
     except Exception as error:  # a value that no rule foresaw must not stop the site (L6)
         projection = Projection(None, "", [])
-        damaged = damaged or f"Not shown in tables: its values could not be read ({type(error).__name__})."
+        damaged = damaged or f"{_NOT_SHOWN}its values could not be read ({type(error).__name__})."
     conflicts = [
         StoredConflict(
             conflict.id,

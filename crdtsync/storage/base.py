@@ -81,6 +81,22 @@ class TableSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class KindState:
+    """From which declaration of a kind its rows follow, and how far they do.
+
+    `declared` and `former` are JSON, of the engine's own. Rows of records up to `after` follow from `declared`, and of
+    those written since; None: all do. The others lack it in the columns `behind` (None: in all, and some have no row).
+    `done` is the number of records gone over so far.
+    """
+
+    declared: str
+    former: str
+    after: str | None = None
+    behind: tuple[str, ...] | None = ()
+    done: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ViewState:
     """What the view was derived from and what it sums up to (L5).
 
@@ -204,6 +220,31 @@ class Store(Protocol):
 
     def write_view(self, changes: Sequence[ViewChange]) -> None:
         """Replace the named records' documents, rows, words and conflicts; add to what is known of their history."""
+
+    def write_rows(self, changes: Sequence[ViewChange]) -> None:
+        """Replace rows, words and conflicts of records that are there, and whether they are damaged; their documents
+        stay, and so does when they changed. Raises UsageError for a record that is not there."""
+
+    def kind_states(self) -> dict[str, KindState]:
+        """What was noted of kinds' rows. `reset_view` leaves it."""
+
+    def write_kind_state(self, kind: str, state: KindState) -> None:
+        """Note how far a kind's rows are, with the transaction that is open."""
+
+    def has_links(self) -> bool:
+        """Whether any patient is linked to another."""
+
+    def links(self, patients: Collection[RecordId]) -> list[tuple[RecordId, RecordId]]:
+        """All links (patient, other) that begin or end at one of these, sorted; in the open transaction as well."""
+
+    def persons(self, patients: Collection[RecordId]) -> dict[RecordId, RecordId]:
+        """Per linked patient its person: of these patients, and of all others that are of one person with them."""
+
+    def write_links(self, patient: RecordId, others: Collection[RecordId]) -> None:
+        """Replace the links that begin at a patient, each once."""
+
+    def write_persons(self, persons: Mapping[RecordId, RecordId | None]) -> None:
+        """Note of which person these patients are; None: nobody but themselves."""
 
     def write_waiting(self, key: DataKeyId, arrivals: Sequence[int]) -> None:
         """Remember that parts of these commits wait for a key; an empty sequence forgets the key."""

@@ -19,12 +19,12 @@ from crdtsync.replication.commit import Commit
 from crdtsync.replication.stored import EMPTY_LOG, KeyObject, LogHead, StoredCommit, next_head
 from crdtsync.storage.base import NO_NOTES, Notes
 from crdtsync.storage.checks import NOTHING_YET, check_sound, heads_after, until_rotten, within
-from crdtsync.storage.memory_view import MemoryView
+from crdtsync.storage.memory_persons import MemoryPersons
 
 Undo = Callable[[], None]
 
 
-class MemoryStore(MemoryView):
+class MemoryStore(MemoryPersons):
     """A `Store` without files.
 
     `sync_log`, `sync_keys`: False makes what is written to the log (also members and small values) or to the keys

@@ -26,6 +26,9 @@ class MemoryView(ABC):
     checkpoints sync what lies before them.
     """
 
+    _derived: tuple[str, ...] = ("_entries", "_in_conflict", "_counts", "_waiting", "_touches")
+    """The dictionaries that are emptied with the view."""
+
     def __init__(self) -> None:
         self.view_checkpoint_every = 50
         self._tables: dict[str, list[str]] = {}
@@ -286,13 +289,13 @@ class MemoryView(ABC):
         """Empty the view, to be derived again from the log."""
         self._guard()
         self.abort_view()
-        held = (self._entries, self._in_conflict, self._counts, self._waiting, self._touches, self._between)
+        held = {name: vars(self)[name] for name in (*self._derived, "_between")}
 
         def restore() -> None:
-            self._entries, self._in_conflict, self._counts, self._waiting, self._touches, self._between = held
+            vars(self).update(held)
             self._sorted = None
 
-        self._entries, self._in_conflict, self._counts, self._waiting, self._touches = {}, {}, {}, {}, {}
+        vars(self).update({name: {} for name in self._derived})
         self._between = MemoryBetween()
         self._sorted = None
         self._end(EMPTY_VIEW, [restore])

@@ -6,12 +6,13 @@ writing: the file is opened read-only, `query_only` is set, and an authorizer al
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -20,8 +21,10 @@ import sqlcipher3
 from crdtsync import limits
 from crdtsync.errors import StorageFailure, UnknownField, UnknownKind, UsageError
 from crdtsync.ids import RecordId
-from crdtsync.storage.base import StoredConflict, StoredDocument, ViewState
+from crdtsync.storage.base import KindState, StoredConflict, StoredDocument, ViewState
+from crdtsync.storage.behind import PERSON_VIEW, kinds_behind, refuse_behind
 from crdtsync.storage.database import CALL_ERRORS, DISK_ERRORS, VIEW_FILE, connect_cipher, reason_of, rows
+from crdtsync.storage.sqlite_persons import LINKS
 from crdtsync.storage.sqlite_view import CONFLICT, CONFLICTS, DOCUMENT, DOCUMENTS_OF, read_state
 from crdtsync.storage.view_tables import quoted
 
@@ -36,6 +39,9 @@ _MODES: Final = {"cache_size": -8_000, "temp_store": 2, "query_only": 1, "busy_t
 _ALLOWED: Final = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE})
 _PRAGMAS: Final = frozenset({"data_version", "table_info", "table_xinfo"})
 _FUNCTIONS_REFUSED: Final = frozenset({"load_extension", "sqlcipher_export", "fts3_tokenizer"})
+_WHICH_ROWS: Final = ""
+"""How SQLite calls what a question reads of a table when it reads no column of it: which rows there are."""
+_SAME_PERSON: Final = "SELECT patient FROM _person WHERE person = (SELECT person FROM _person WHERE patient = ?)"
 _WARNINGS: Final[tuple[type[Exception], ...]] = (sqlite3.Warning, sqlcipher3.Warning)
 _COLUMNS_OF_D: Final = ", ".join(f"d.{name}" for name in DOCUMENT.split(", "))
 _STATED: Final = (
@@ -81,10 +87,13 @@ class Reader:
         """The rows that one SELECT gives, each as column name to value.
 
         Raises UsageError for anything but one question, for one that is not understood, that gives more than
-        `rows_max` rows or takes longer than `seconds_max`.
+        `rows_max` rows or takes longer than `seconds_max`; RowsBehind for one whose answer would not be whole.
         """
 
         def ask(db: sqlite3.Connection) -> list[dict[str, Any]]:
+            states = kinds_behind(db)
+            if states:
+                self._refuse_behind(query, params, states)
             cursor = db.execute(query, params)
             if cursor.description is None:
                 raise UsageError("this is not a question; ask with SELECT, and write through a transaction of the site")
@@ -107,26 +116,74 @@ class Reader:
         )
         return self._ask(lambda db: [StoredDocument(*row) for row in rows(db, sql, (match, limit))])
 
-    def find(self, kind: str, where: Mapping[str, Any] | None = None, limit: int | None = None) -> list[StoredDocument]:
+    def find(
+        self,
+        kind: str,
+        where: Mapping[str, Any] | None = None,
+        limit: int | None = None,
+        links: Collection[str] = (),
+    ) -> list[StoredDocument]:
         """Documents of a kind whose columns equal the values in `where` (None: is empty), in the order in which they
-        came. Raises UnknownKind for a kind without a table, UnknownField for a column that it does not have."""
+        came. In the columns `links`, a patient stands for all patients that are the same person.
+
+        Raises UnknownKind for a kind without a table, UnknownField for a column that it does not have, RowsBehind where
+        some of these columns are still filled.
+        """
         wanted = where or {}
+
+        def follows(name: str) -> bool:
+            return name in links and wanted[name] is not None
 
         def ask(db: sqlite3.Connection) -> list[StoredDocument]:
             columns = {row[1] for row in rows(db, f"PRAGMA table_info({quoted(kind)})")}
             if not columns or kind.startswith("_"):
                 raise UnknownKind(f"no table is known for the kind {kind!r}; see `record list` for the kinds there are")
+            followed = [(PERSON_VIEW, "")] if links else []
+            refuse_behind(kinds_behind(db), [*((kind, column) for column in (*wanted, _WHICH_ROWS)), *followed])
             for name in wanted.keys() - columns:
                 raise UnknownField(f"{kind} has no column {name!r}; it has {', '.join(sorted(columns))}")
-            tests = " AND ".join(f"t.{quoted(name)} IS ?" for name in wanted) or "1"
+            tests = " AND ".join(_test(name, follows(name)) for name in wanted) or "1"
             sql = (
                 f"SELECT {_COLUMNS_OF_D} FROM {quoted(kind)} AS t JOIN _document AS d ON d.number = t._rowid_ "
                 f"WHERE {tests} ORDER BY t._rowid_ LIMIT ?"
             )
-            found = rows(db, sql, (*wanted.values(), -1 if limit is None else limit))
+            values = [value for name, value in wanted.items() for _ in range(1 + follows(name))]
+            found = rows(db, sql, (*values, -1 if limit is None else limit))
             return [StoredDocument(*row) for row in found]
 
         return self._ask(ask)
+
+    def same_person(self, record: RecordId) -> list[RecordId]:
+        """All patients that are one person with this one, itself included, by their ids; itself alone if it is linked
+        with none, also where it is no patient. Raises RowsBehind."""
+
+        def ask(db: sqlite3.Connection) -> list[RecordId]:
+            refuse_behind(kinds_behind(db), [(PERSON_VIEW, "")])
+            return sorted({record, *(RecordId(row[0]) for row in rows(db, _SAME_PERSON, (record,)))})
+
+        return self._ask(ask)
+
+    def persons(self, linked: bool, limit: int | None) -> list[list[RecordId]]:
+        """The patients of each person, by their ids, the least first: of all, or of those who have several records.
+        Raises RowsBehind."""
+        table = "_person" if linked else PERSON_VIEW
+
+        def ask(db: sqlite3.Connection) -> list[list[RecordId]]:
+            refuse_behind(kinds_behind(db), [(PERSON_VIEW, "")])
+            found: dict[str, list[RecordId]] = {}
+            for person, patient in db.execute(f"SELECT person, patient FROM {table} ORDER BY person, patient"):
+                if person not in found and len(found) == limit:
+                    break
+                found.setdefault(person, []).append(RecordId(patient))
+            return list(found.values())
+
+        return self._ask(ask)
+
+    def linked(self, patients: Collection[RecordId]) -> list[tuple[RecordId, RecordId]]:
+        """All links that begin or end at one of these patients."""
+        these = json.dumps(list(patients))
+        found = self._ask(lambda db: rows(db, LINKS, (these, these)))
+        return [(RecordId(one), RecordId(other)) for one, other in found]
 
     # -- questions of the site -----------------------------------------------------------------------------------------
 
@@ -199,6 +256,26 @@ class Reader:
         """What the view was derived from, as readers see it now."""
         return self._ask(read_state)
 
+    def _refuse_behind(
+        self, query: str, params: Sequence[Any] | Mapping[str, Any], states: Mapping[str, KindState]
+    ) -> None:
+        """Raise RowsBehind when a question reads columns that are still filled.
+
+        What was read before rows were right may be, and what is right stays so: nothing slips in between.
+        """
+        read: set[tuple[str, str]] = set()
+
+        def note(action: int, first: str | None, second: str | None, base: str | None, trigger: str | None) -> int:
+            if action == sqlite3.SQLITE_READ:
+                read.add((first or "", second or ""))
+            return _authorize(action, first, second, base, trigger)
+
+        with closing(self._connect()) as db:  # one that has prepared nothing yet: only then it is asked for each column
+            db.set_authorizer(note)
+            with suppress(*DISK_ERRORS, *CALL_ERRORS, *_WARNINGS):  # what is wrong with it is told when it is asked
+                db.execute(f"EXPLAIN {query}", params).fetchall()
+        refuse_behind(states, read)
+
     # -- connections ---------------------------------------------------------------------------------------------------
 
     def _ask(self, question: Callable[[sqlite3.Connection], R], seconds_max: float = limits.query_seconds_max) -> R:
@@ -263,6 +340,12 @@ class Reader:
 
 def _stated(row: Sequence[Any]) -> tuple[StoredConflict, str | None, StoredDocument | None]:
     return StoredConflict(*row[:6]), row[6], None if row[7] is None else StoredDocument(*row[7:])
+
+
+def _test(column: str, follow: bool) -> str:
+    """The condition on a column, with a place for the value in each of its parts."""
+    name = f"t.{quoted(column)}"
+    return f"{name} IN (SELECT ? UNION ALL {_SAME_PERSON})" if follow else f"{name} IS ?"
 
 
 def _authorize(action: int, first: str | None, second: str | None, database: str | None, trigger: str | None) -> int:

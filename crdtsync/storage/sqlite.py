@@ -17,10 +17,10 @@ from crdtsync.errors import DamagedFile, StorageFailure
 from crdtsync.storage.database import DISK_ERRORS, KEYS_FILE, LOG_FILE, sync_folder
 from crdtsync.storage.lock import FolderLock
 from crdtsync.storage.sqlite_keys import SqliteKeys
-from crdtsync.storage.sqlite_view import SqliteView
+from crdtsync.storage.sqlite_persons import SqlitePersons
 
 
-class SqliteStore(SqliteView, SqliteKeys):
+class SqliteStore(SqlitePersons, SqliteKeys):
     """A `Store` in `folder`, which must exist. One thread makes it, uses it and closes it.
 
     `view_key`: 32 bytes that encrypt `view.db`. `create`: False refuses a folder without `log.db` or `keys.db`, so that

@@ -50,6 +50,8 @@ TOUCHES: Final = (
 _DOUBT: Final = "view in doubt"
 _UNFIT: Final[tuple[type[Exception], ...]] = (RefusedError, *DISK_ERRORS)  # also DamagedFile
 
+_EMPTIED: Final = ("_document", "_conflict", "_waiting", "_touch", "_between", "_claim", "_same", "_person")
+
 
 class SqliteView(SqliteLog):
     """The view of a `SqliteStore`, behind its log.
@@ -305,7 +307,7 @@ class SqliteView(SqliteLog):
             with transaction(self._view) as db:
                 for table in self._tables.values():
                     db.execute(f"DELETE FROM {table.name}")
-                for name in ("_document", "_conflict", "_waiting", "_touch", "_between", "_claim"):
+                for name in _EMPTIED:
                     db.execute(f"DELETE FROM {name}")
                 db.execute("INSERT INTO _search (_search) VALUES ('delete-all')")
                 write_state(db, EMPTY_VIEW)

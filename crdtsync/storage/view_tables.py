@@ -82,8 +82,10 @@ def declare(db: sqlite3.Connection, tables: dict[str, KindTable], specs: Sequenc
 
 
 def _check(spec: TableSpec) -> None:
-    if not spec.kind or spec.kind.startswith(("_", "sqlite_")):
-        raise UsageError(f"a kind's table cannot be named {spec.kind!r}; names with a leading underscore are taken")
+    if not spec.kind or spec.kind.startswith(("_", "sqlite_")) or spec.kind == "person":
+        raise UsageError(
+            f"a kind's table cannot be named {spec.kind!r}; person, and names with a leading underscore, are taken"
+        )
     for column, type_ in spec.columns.items():
         if type_ not in COLUMN_TYPES or column == "id":
             raise UsageError(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from crdtsync import limits
-from crdtsync.errors import UnknownKind
+from crdtsync.errors import UnknownKind, UsageError
 from crdtsync.ids import RecordId
 from crdtsync.storage.base import ViewChange
 from crdtsync.storage.checks import keep_detected
@@ -27,6 +27,7 @@ _UPDATE_DOCUMENT: Final = (
     "UPDATE _document SET subject = ?, fingerprint = ?, damaged = ?, words_hash = ?, conflicts = ?, arrival = ?, "
     "state = ? WHERE number = ?"
 )
+_UPDATE_DERIVED: Final = "UPDATE _document SET damaged = ?, words_hash = ?, conflicts = ? WHERE number = ?"
 _INSERT_WORDS: Final = "INSERT INTO _search (rowid, words) VALUES (?, ?)"
 _INSERT_CONFLICT: Final = (
     "INSERT OR REPLACE INTO _conflict (document, id, kind, record, severity, body, detected_ms) "
@@ -87,6 +88,20 @@ class ViewWriter:
             self.remember(key, now)
         self._run(batch)
 
+    def write_rows(self, changes: Sequence[ViewChange]) -> None:
+        """Replace what is derived from documents that are there. Raises UsageError for one that is not."""
+        batch = _Batch()
+        for change in changes:
+            key = (change.document.kind, change.document.record)
+            known = self._look_up(key)
+            if known is None:
+                raise UsageError(f"the view has no {key[0]} {key[1]} to derive a row from; write_view comes first")
+            now = Known(known.number, words_hash(change.words), len(change.conflicts))
+            batch.derived.append((change.document.damaged, now.words_hash, now.conflicts, now.number))
+            self._plan_derived(batch, change, known, now)
+            self.remember(key, now)
+        self._run(batch)
+
     def _plan(self, batch: _Batch, change: ViewChange, known: Known | None, now: Known) -> None:
         document, number = change.document, now.number
         about = (document.subject, document.fingerprint, document.damaged, now.words_hash, now.conflicts)
@@ -96,6 +111,10 @@ class ViewWriter:
         else:
             batch.documents.append(values)
         batch.touches.extend([(number, arrival) for arrival in change.touches])
+        self._plan_derived(batch, change, known, now)
+
+    def _plan_derived(self, batch: _Batch, change: ViewChange, known: Known | None, now: Known) -> None:
+        number = now.number
         self._plan_row(batch, change, known, number)
         if now.words_hash != (known.words_hash if known else 0):
             if known and known.words_hash:
@@ -133,6 +152,8 @@ class ViewWriter:
             many(_UPDATE_DOCUMENT, batch.documents)
         if batch.touches:
             many(_INSERT_TOUCH, batch.touches)
+        if batch.derived:
+            many(_UPDATE_DERIVED, batch.derived)
         for statement, rows in batch.rows.items():
             many(statement, rows)
         if batch.dropped_words:
@@ -163,6 +184,7 @@ class _Batch:
         self.new_documents: list[tuple[Any, ...]] = []
         self.documents: list[tuple[Any, ...]] = []
         self.touches: list[tuple[int, int]] = []
+        self.derived: list[tuple[Any, ...]] = []
         self.rows: dict[str, list[tuple[Any, ...]]] = {}
         self.dropped_words: list[tuple[int]] = []
         self.words: list[tuple[int, str]] = []

@@ -44,7 +44,7 @@ from crdtsync.replication.commit import (
     part_hash,
 )
 from crdtsync.replication.stored import EMPTY_LOG, KeyObject, LogHead, key_object, next_head
-from crdtsync.storage.base import Store, StoredConflict, StoredDocument, TableSpec, ViewChange, ViewState
+from crdtsync.storage.base import KindState, Store, StoredConflict, StoredDocument, TableSpec, ViewChange, ViewState
 
 
 class Disk(Protocol):
@@ -681,6 +681,81 @@ def view_follows_the_log(disk: Disk) -> None:
         store.write_waiting(sample_key(1).id, [1])
     with refused(UsageError, "begin_view"):
         store.commit_view(ViewState(head, bytes(32), 0))
+    store.close()
+
+
+@_case
+def rows_are_derived_anew(disk: Disk) -> None:
+    """L8: row, words, conflicts and damage are replaced; document, arrival and detection stay; how far it is, too."""
+    store = disk.open()
+    store.declare_tables([TABLE])
+    head = write_log(store, SampleLog("a"), 1)
+    kept = sample_change(1, conflicts=1)
+    write_records(store, [kept, sample_change(2, conflicts=1), replace(sample_change(3), row=None, words="")])
+    other = replace(sample_change(1, 2, conflicts=2), words="other words", arrival=9)
+    other = replace(other, conflicts=[replace(c, detected_ms=99_000) for c in other.conflicts])
+    other = replace(other, document=replace(other.document, damaged="Not shown."))
+    after = {KIND: KindState("declared", "former", sample_record(1), ("number",), 1), OTHER: KindState("", "")}
+    store.begin_view()
+    store.write_rows([other, replace(sample_change(2), row=None, words=""), sample_change(3)])
+    for kind, state in after.items():
+        store.write_kind_state(kind, state)
+    with refused(UsageError, "write_view comes first"):
+        store.write_rows([sample_change(7)])
+    store.commit_view(ViewState(head, _bytes("digest", 32), 3))
+    store.close()
+    store = disk.open()
+    document = replace(kept.document, damaged="Not shown.")
+    assert store.document(KIND, sample_record(1)) == document
+    assert store.shows(replace(other, document=document)) and store.shows(sample_change(3))
+    assert store.shows(replace(sample_change(2), row=None, words=""))
+    assert [conflict.detected_ms for conflict in store.conflicts()] == [1001, 99_000]
+    assert store.kind_states() == after
+    store.begin_view()
+    store.write_kind_state(OTHER, KindState("dropped", "", "", None, 7))
+    store.abort_view()
+    store.reset_view()
+    assert store.kind_states() == after, "what was noted of declarations outlives the rows"
+    with refused(UsageError, "begin_view"):
+        store.write_kind_state(KIND, after[KIND])
+    with refused(UsageError, "begin_view"):
+        store.write_rows([other])
+    store.close()
+
+
+@_case
+def linked_patients_are_kept(disk: Disk) -> None:
+    """Links in both directions, and persons with all their patients; emptied with the view."""
+    store = disk.open()
+    head = write_log(store, SampleLog("a"), 1)
+    one, two, three, four = (sample_record(number) for number in range(4))
+    assert not store.has_links() and store.links([one]) == [] and store.persons([one]) == {}
+    store.begin_view()
+    store.write_links(one, [two, four])
+    store.write_links(three, [two])
+    store.write_links(one, [two])
+    store.write_persons({one: one, two: one, three: one, four: four})
+    store.write_persons({four: None})
+    assert store.links([two]) == sorted([(one, two), (three, two)]) and store.links([four]) == []
+    store.commit_view(ViewState(head, _bytes("digest", 32), 0))
+    store.begin_view()
+    store.write_links(one, [])
+    store.write_links(four, [one])
+    store.write_persons({one: four, two: None, four: four})
+    assert store.persons([one]) == {one: four, four: four} and store.links([one]) == [(four, one)]
+    store.abort_view()
+    store.close()
+    store = disk.open()
+    assert store.has_links()
+    assert store.links([one, three]) == sorted([(one, two), (three, two)]) and store.links([four]) == []
+    assert store.persons([two]) == store.persons([one, three, four]) == {one: one, two: one, three: one}
+    assert store.persons([four]) == store.persons([]) == {}
+    with refused(UsageError, "begin_view"):
+        store.write_links(one, [])
+    with refused(UsageError, "begin_view"):
+        store.write_persons({one: None})
+    store.reset_view()
+    assert not store.has_links() and store.persons([one]) == {}
     store.close()
 
 

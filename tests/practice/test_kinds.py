@@ -35,6 +35,8 @@ CONTRACT = {
     "diagnostic_report": """patient once, laboratory once, order_number once, status status, observations by_value,
         files append_only, issued_at once, source_id once""",
     "attachment": "patient once, title register, type register, versions versions, retracted flag_on_wins",
+    "detected_issue": """patient once, code once, severity once, field once, implicated by_value, assignee latest,
+        comments entries, acknowledged entries, dismissed latest, resolved latest""",
     "task": "title register, patient register, assignee register, due register, note text, done flag_on_wins",
 }
 PARTS = {

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from crdtsync.errors import StorageFailure, UnknownField, UnknownKind, UsageError
+from crdtsync.errors import RowsBehind, StorageFailure, UnknownField, UnknownKind, UsageError
 from crdtsync.ids import RecordId
-from crdtsync.storage.base import StoredDocument, ViewChange
+from crdtsync.storage.base import KindState, StoredDocument, ViewChange
 from crdtsync.storage.reader import IDLE_MAX, Reader
 from crdtsync.storage.sqlite import SqliteStore
 from crdtsync.testing.stores import KIND, TABLE, SampleLog, sample_change, sample_record, write_log, write_records
@@ -309,3 +309,63 @@ def test_reading_goes_on_when_the_writer_has_closed(store: SqliteStore, reader: 
     write_records(store, [sample_change(1)])
     store.close()
     assert len(reader.find(KIND)) == 1
+
+
+# -- rows that are derived anew ----------------------------------------------------------------------------------------
+
+
+def _note(store: SqliteStore, **states: KindState) -> None:
+    store.begin_view()
+    for kind, state in states.items():
+        store.write_kind_state(kind, state)
+    store.commit_view(store.view_state())
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        f"SELECT number FROM {KIND}",
+        f"SELECT * FROM {KIND} LIMIT 1",
+        f"SELECT count(*) FROM {KIND} WHERE number IS NULL",
+        f"SELECT family_name FROM {KIND} ORDER BY number",
+        f"SELECT s.family_name FROM (SELECT family_name, number AS n FROM {KIND}) AS s WHERE s.n = 1",
+        f"WITH few AS (SELECT number FROM {KIND}) SELECT count(*) FROM few",
+        f"SELECT 1 WHERE EXISTS (SELECT 1 FROM {KIND} WHERE number = 2);",
+        f"SELECT a.family_name FROM {KIND} AS a JOIN {KIND} AS b ON a._rowid_ = b.number",
+    ],
+)
+def test_an_answer_that_would_not_be_whole_is_not_given(store: SqliteStore, reader: Reader, question: str) -> None:
+    write_records(store, [_spoken(n, "", family_name="Müller", number=n) for n in range(3)])
+    before = reader.sql(question)
+    assert reader.sql(question) == before, "it is prepared, and known to the connection"
+    _note(store, sample=KindState("", "", "", ("number", "conflicted"), 0))
+    with pytest.raises(RowsBehind, match=f"rows of {KIND} are still derived anew") as refused:
+        reader.sql(question)
+    assert refused.value.kinds == (KIND,)
+    _note(store, sample=KindState("", ""))
+    assert reader.sql(question) == before
+
+
+def test_what_was_known_before_is_answered_at_once(store: SqliteStore, reader: Reader) -> None:
+    write_records(store, [_spoken(n, "", family_name="Müller", number=n) for n in range(3)])
+    _note(store, sample=KindState("", "", "", ("number", "conflicted"), 0), other=KindState("", "", "", None, 0))
+    assert reader.sql(f"SELECT count(*) AS n FROM {KIND} WHERE family_name = :name", {"name": "Müller"}) == [{"n": 3}]
+    assert len(reader.find(KIND, {"family_name": "Müller"})) == len(reader.find(KIND)) == 3
+    assert reader.document(KIND, sample_record(1)) is not None and len(reader.documents(KIND)) == 3
+    with pytest.raises(RowsBehind):
+        reader.find(KIND, {"number": 1})
+    with pytest.raises(UsageError, match="no such table"):
+        reader.sql("SELECT * FROM nobody")
+    with pytest.raises(UsageError, match="only read"):
+        reader.sql(f"DELETE FROM {KIND}")
+
+
+def test_a_kind_of_which_rows_are_missing_answers_nothing_of_its_table(store: SqliteStore, reader: Reader) -> None:
+    write_records(store, [_spoken(n, "", family_name="Müller", number=n) for n in range(3)])
+    _note(store, sample=KindState("", "", "", None, 0))
+    for question in (f"SELECT count(*) FROM {KIND}", f"SELECT id FROM {KIND}", f"SELECT 1 FROM {KIND}"):
+        with pytest.raises(RowsBehind):
+            reader.sql(question)
+    with pytest.raises(RowsBehind):
+        reader.find(KIND)
+    assert reader.sql("SELECT 1 AS one") == [{"one": 1}] and len(reader.documents(KIND)) == 3

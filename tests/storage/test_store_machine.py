@@ -28,7 +28,7 @@ from crdtsync.errors import CrdtSyncError, StorageFailure, UnknownField, Unknown
 from crdtsync.ids import CommitHash, DataKeyId, MemberHash
 from crdtsync.replication.commit import Commit, encode_header, header_hash
 from crdtsync.replication.stored import EMPTY_LOG, KeyObject, LogHead, StoredCommit, next_head
-from crdtsync.storage.base import Store, TableSpec, ViewChange, ViewState
+from crdtsync.storage.base import KindState, Store, TableSpec, ViewChange, ViewState
 from crdtsync.storage.checks import EMPTY_VIEW
 from crdtsync.storage.memory import MemoryStore
 from crdtsync.storage.sqlite import SqliteStore
@@ -80,9 +80,10 @@ class View:
     entries: dict[Key, ViewChange] = field(default_factory=dict)
     waiting: dict[DataKeyId, list[int]] = field(default_factory=dict)
     state: ViewState = EMPTY_VIEW
+    kinds: dict[str, KindState] = field(default_factory=dict)
 
     def copy(self) -> View:
-        return View(dict(self.entries), dict(self.waiting), self.state)
+        return View(dict(self.entries), dict(self.waiting), self.state, dict(self.kinds))
 
     def write(self, change: ViewChange) -> None:
         key = (change.document.kind, change.document.record)
@@ -90,6 +91,11 @@ class View:
         known = {conflict.id: conflict.detected_ms for conflict in before.conflicts} if before else {}
         first = [replace(c, detected_ms=min(c.detected_ms, known.get(c.id, c.detected_ms))) for c in change.conflicts]
         self.entries[key] = replace(change, conflicts=first)
+
+    def write_row(self, change: ViewChange) -> None:
+        before = self.entries[change.document.kind, change.document.record]
+        document = replace(before.document, damaged=change.document.damaged)
+        self.write(replace(change, document=document, arrival=before.arrival))
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -261,6 +267,23 @@ class StoreMachine(RuleBasedStateMachine):
         self.derive([changes, again], [], b"1")
 
     @precondition(lambda self: self.open is not None)
+    @rule(changes=CHANGES)
+    def write_rows(self, changes: list[Written]) -> None:
+        assert self.open is not None
+        made = [made_change(*change) for change in changes]
+        there = [each for each in made if (each.document.kind, each.document.record) in self.open.entries]
+        self.store.write_rows(there)
+        for change in there:
+            self.open.write_row(change)
+
+    @precondition(lambda self: self.open is not None)
+    @rule(kind=st.sampled_from([KIND, OTHER]), after=st.sampled_from([None, "", "m"]), done=st.integers(0, 3))
+    def write_kind_state(self, kind: str, after: str | None, done: int) -> None:
+        assert self.open is not None
+        self.open.kinds[kind] = KindState("{}", "[]", after, None if done == 1 else ("a",) * done, done)
+        self.store.write_kind_state(kind, self.open.kinds[kind])
+
+    @precondition(lambda self: self.open is not None)
     @rule(number=st.integers(0, 2), arrivals=WAITS)
     def write_waiting(self, number: int, arrivals: list[int]) -> None:
         assert self.open is not None
@@ -287,7 +310,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule()
     def reset(self) -> None:
         self.store.reset_view()
-        self.ended(View())
+        self.ended(View(kinds=self.view.kinds if self.open is None else self.views[-1].kinds))
 
     def ended(self, view: View) -> None:
         """A transaction of the view has ended."""
@@ -322,6 +345,8 @@ class StoreMachine(RuleBasedStateMachine):
     def what_no_transaction_refuses(self) -> None:
         self.refused(UsageError, lambda: self.store.write_view([sample_change(1)]))
         self.refused(UsageError, lambda: self.store.write_waiting(KEYS[0].id, [1]))
+        self.refused(UsageError, lambda: self.store.write_rows([sample_change(1)]))
+        self.refused(UsageError, lambda: self.store.write_kind_state(KIND, KindState("", "")))
         self.refused(UsageError, lambda: self.store.commit_view(EMPTY_VIEW))
         self.store.abort_view()
 
@@ -387,6 +412,7 @@ class StoreMachine(RuleBasedStateMachine):
         conflicts = [conflict for change in view.entries.values() for conflict in change.conflicts]
         assert store.conflicts() == sorted(conflicts, key=lambda conflict: (conflict.detected_ms, conflict.id))
         assert store.waiting() == view.waiting
+        assert store.kind_states() == view.kinds
 
     @invariant()
     def tables_and_words_are_those_of_the_model(self) -> None:
