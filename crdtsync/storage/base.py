@@ -125,6 +125,9 @@ class Store(Protocol):
     def key_of_subject(self, subject: str) -> list[KeyObject]:
         """All keys of a subject, by id."""
 
+    def keys_behind(self, after: DataKeyId, limit: int) -> list[KeyObject]:
+        """Keys in order of their ids, beginning behind `after` (b"" for the first): at least one if there is one."""
+
     def erase_keys(self, ids: Iterable[DataKeyId]) -> None:
         """Destroy keys so that no byte of them stays in a file."""
 
@@ -132,6 +135,10 @@ class Store(Protocol):
 
     def append(self, commits: Sequence[tuple[Commit, bool]], arrived_ms: int) -> LogHead:
         """Append commits in a causal order, all or none; the flag is `checked`. Returns the new head of the log."""
+
+    def append_again(self, stored: Sequence[StoredCommit]) -> LogHead:
+        """Append commits with the times of arrival that an earlier store of this log had kept (a backup). Raises
+        UsageError where they do not stand in the order of arrival, behind this log's end."""
 
     def log_head(self) -> LogHead:
         """How far the log goes."""

@@ -17,7 +17,7 @@ from crdtsync.errors import BadSignature, RottenCommit, StorageFailure, UsageErr
 from crdtsync.ids import DataKeyId, Head, LogId, MemberHash
 from crdtsync.replication.commit import Commit
 from crdtsync.replication.stored import EMPTY_LOG, KeyObject, LogHead, StoredCommit, next_head
-from crdtsync.storage.checks import NOTHING_YET, check_sound, heads_after, until_rotten, within
+from crdtsync.storage.checks import NOTHING_YET, check_again, check_sound, heads_after, until_rotten, within
 from crdtsync.storage.memory_view import MemoryView
 
 Undo = Callable[[], None]
@@ -152,6 +152,11 @@ class MemoryStore(MemoryView):
         self._guard()
         return sorted(self._subjects.get(subject, {}).values(), key=lambda key: key.id)
 
+    def keys_behind(self, after: DataKeyId, limit: int) -> list[KeyObject]:
+        """Keys in order of their ids, beginning behind `after`."""
+        self._guard()
+        return [self._keys[id_] for id_ in sorted(self._keys) if id_ > after][: max(limit, 1)]
+
     def erase_keys(self, ids: Iterable[DataKeyId]) -> None:
         """Destroy keys; never volatile, since an erasure that was reported must not come back."""
         self._guard()
@@ -168,9 +173,17 @@ class MemoryStore(MemoryView):
 
     def append(self, commits: Sequence[tuple[Commit, bool]], arrived_ms: int) -> LogHead:
         """Append commits in a causal order, all or none."""
+        return self._append(commits, [arrived_ms] * len(commits))
+
+    def append_again(self, stored: Sequence[StoredCommit]) -> LogHead:
+        """Append commits with the times of arrival that an earlier store of this log had kept."""
+        check_again(stored, self._heads[-1])
+        return self._append([(one.commit, one.checked) for one in stored], [one.arrived_ms for one in stored])
+
+    def _append(self, commits: Sequence[tuple[Commit, bool]], times: Sequence[int]) -> LogHead:
         self._guard()
         heads_after(commits, self._last)
-        for commit, checked in commits:
+        for (commit, checked), arrived_ms in zip(commits, times, strict=True):
             head = next_head(self._heads[-1], commit)
             stored = StoredCommit(head.arrival, arrived_ms, commit, checked)
             self._heads.append(head)

@@ -15,7 +15,7 @@ from crdtsync.ids import Head, LogId, MemberHash
 from crdtsync.replication.codec import pack, unpack
 from crdtsync.replication.commit import Commit, commit_from_items
 from crdtsync.replication.stored import EMPTY_LOG, LogHead, StoredCommit, next_head
-from crdtsync.storage.checks import NOTHING_YET, check_sound, heads_after, until_rotten, within
+from crdtsync.storage.checks import NOTHING_YET, check_again, check_sound, heads_after, until_rotten, within
 from crdtsync.storage.database import DISK_ERRORS, LOG_FILE, open_plain, rows, transaction
 from crdtsync.storage.part import StorePart, guarded
 
@@ -125,13 +125,22 @@ class SqliteLog(StorePart):
     @guarded(LOG_FILE)
     def append(self, commits: Sequence[tuple[Commit, bool]], arrived_ms: int) -> LogHead:
         """Append commits in a causal order, all or none, with one sync. Raises UsageError for a gap or a fork (L3)."""
+        return self._append(commits, [arrived_ms] * len(commits))
+
+    @guarded(LOG_FILE)
+    def append_again(self, stored: Sequence[StoredCommit]) -> LogHead:
+        """Append commits with the times of arrival that an earlier store of this log had kept."""
+        check_again(stored, self._log_head)
+        return self._append([(one.commit, one.checked) for one in stored], [one.arrived_ms for one in stored])
+
+    def _append(self, commits: Sequence[tuple[Commit, bool]], times: Sequence[int]) -> LogHead:
         heads = heads_after(commits, self._last)
         if not commits:
             return self._log_head
         new_logs = {log: number for number, log in enumerate(heads.keys() - self._log_numbers.keys(), self._next_log())}
         numbers, sizes = {**self._log_numbers, **new_logs}, {log: self._log_bytes.get(log, 0) for log in heads}
         head, entries = self._log_head, []
-        for commit, checked in commits:
+        for (commit, checked), arrived_ms in zip(commits, times, strict=True):
             header = commit.header
             log = header.log
             head = next_head(head, commit)
