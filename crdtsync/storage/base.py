@@ -143,6 +143,9 @@ class Store(Protocol):
     def log_head(self) -> LogHead:
         """How far the log goes."""
 
+    def goes_on_from(self, head: LogHead) -> bool:
+        """Whether the log up to that arrival is the one that `head` sums up."""
+
     def frontier(self) -> dict[LogId, Head]:
         """Per log the last commit that is here."""
 

@@ -211,6 +211,11 @@ class MemoryStore(MemoryView):
         self._guard()
         return self._heads[-1]
 
+    def goes_on_from(self, head: LogHead) -> bool:
+        """Whether the log up to that arrival is the one that `head` sums up."""
+        self._guard()
+        return self._is_prefix(head)
+
     def _is_prefix(self, head: LogHead) -> bool:
         return head.arrival < len(self._heads) and self._heads[head.arrival] == head
 

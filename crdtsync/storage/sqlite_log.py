@@ -243,6 +243,11 @@ class SqliteLog(StorePart):
                 size -= _as_written(self._log_db.execute(sql, (self._log_numbers[log], at - 1)).fetchone(), int)[0]
         return commits, size
 
+    @guarded(LOG_FILE)
+    def goes_on_from(self, head: LogHead) -> bool:
+        """Whether the log up to that arrival is the one that `head` sums up."""
+        return self._is_prefix(head)
+
     def _is_prefix(self, head: LogHead) -> bool:
         """Whether the log, up to that arrival, is the one that `head` sums up (L1)."""
         if head.arrival == 0:

@@ -261,7 +261,11 @@ def commits_come_back_with_their_times(disk: Disk) -> None:
     store.append([(kept[0].commit, kept[0].checked)], 1001)
     with refused(UsageError, "cannot be number 2 here"):
         store.append_again(kept[2:])
-    assert store.append_again(kept[1:]).arrival == 4
+    before = store.log_head()
+    after = store.append_again(kept[1:])
+    assert after.arrival == 4
+    assert store.goes_on_from(EMPTY_LOG) and store.goes_on_from(before) and store.goes_on_from(after)
+    assert not store.goes_on_from(LogHead(1, after.chain)) and not store.goes_on_from(LogHead(5, after.chain))
     store.close()
     store = disk.open()
     assert store.arrivals(0, 10, 1 << 20) == kept
