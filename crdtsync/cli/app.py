@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from crdtsync.cli import copies, exchange, founding, questions, records, serving, show, state
+from crdtsync.cli import backups, copies, exchange, founding, questions, records, serving, show, state
 from crdtsync.cli.demo import verb as demo
 from crdtsync.errors import CrdtSyncError, NotFound, UsageError
 
@@ -20,7 +20,7 @@ TRACEBACK = "CRDTSYNC_TRACEBACK"
 
 ORDER = [
     "create", "invite", "confirm", "join", "serve", "status", "digest", "record", "query", "search", "import",
-    "conflicts", "members", "succeed", "recover", "verify", "rebuild", "demo",
+    "conflicts", "members", "backup", "restore", "succeed", "recover", "verify", "rebuild", "demo",
 ]  # fmt: skip
 """How the help lists the verbs: as one meets them."""
 
@@ -42,7 +42,7 @@ app = typer.Typer(
     help="The records of a medical practice at all of its sites: each works alone, all converge.",
     epilog="Exit 0: done. 1: refused or failed, with one line on stderr that says what to do. 2: wrong usage.",
 )
-for group in (founding, serving, state, questions, exchange, copies, demo):
+for group in (founding, serving, state, questions, exchange, backups, copies, demo):
     app.add_typer(group.app)
 app.add_typer(records.app, name="record")
 
