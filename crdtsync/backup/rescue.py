@@ -5,17 +5,15 @@ practice: nobody can be asked for the old ones' passphrases, and what they had w
 so none of them is continued. The sheet signs, in this order:
 
     add      the new site, an admin, with the keys that read everything
-    remove   each other site that is not said to be kept, with how far its logs are in the backup, and a new epoch of
-             keys that it cannot read
+    remove   each other site, with how far its logs are in the backup, and a new epoch of keys that it cannot read
 
-What an old site's disk still holds is not lost: should it be found, its commits beyond the backup are late commits for
-a person. A site that lives on after all is `kept`; it learns of all this when it next meets the new one.
+So what an old disk still holds, should it be found, is not taken by itself: its commits beyond the backup are for a
+person to look at. Where a site still lives, nothing of this is needed: that one invites.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +23,7 @@ from crdtsync import members
 from crdtsync.backup.opening import Backup, chosen, opened_by_sheet, reading
 from crdtsync.backup.restoring import fill, told
 from crdtsync.backup.vault import Progress
-from crdtsync.errors import NotFound, SealBroken
+from crdtsync.errors import SealBroken
 from crdtsync.folder import check_free, new_keys
 from crdtsync.founding import check_name, kdf_fast
 from crdtsync.host import learn_wrapped
@@ -53,26 +51,25 @@ def rescue(
     passphrase: str,
     *,
     name: str | None = None,
-    keep: Collection[str] = (),
     at_ms: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Make the folder `into` of a new site of the practice whose backup lies at `source`, under a new passphrase.
 
     `sheet` is the text of the recovery sheet, or its groups. `name` is the new site's, by default that of the site
-    whose backup it is. `keep` names sites that live on. Blocking. Gives `practice`, `site`, `taken`, `commits`, and
-    `removed`, the names of the sites that do not belong any more.
+    whose backup it is. Blocking. Gives `practice`, `site`, `taken`, `commits`, and `removed`, the names of the sites
+    that do not belong any more.
 
     Raises RefusedError for a folder that is not empty and for the sheet of another practice, BadValue for a mistyped
-    sheet, NotFound for a site to be kept that is none, DamagedFile, StorageFailure. What it signed is in the new folder
-    alone: where it fails, nothing has happened.
+    sheet, DamagedFile, NotFound, StorageFailure. What it signed is in the new folder alone: where it fails, nothing has
+    happened.
     """
     check_free(into)
     with reading(source) as vault:
         backup = opened_by_sheet(vault, chosen(vault, at_ms), sheet)
         name = check_name("site", name or backup.body.site_name)
         membership = backup.membership
-        gone = _gone(membership.state(), name, keep)
+        gone = _gone(membership.state())
         holder = _holder(backup, membership.state())
         keys = new_keys()
         _sign(membership, holder, keys.identity().public, name, gone, backup)
@@ -82,16 +79,10 @@ def rescue(
         return {**told(backup), "site": name, "removed": [member.name for member in gone]}
 
 
-def _gone(state: State, name: str, keep: Collection[str]) -> list[Member]:
-    """The members that are to go, by name. Raises NotFound."""
+def _gone(state: State) -> list[Member]:
+    """The members that are to go, by name."""
     others = [m for m in state.members.values() if m.active and m.role != "recovery"]
-    names = {member.name for member in others}
-    unknown = sorted(set(keep) - names)
-    if unknown:
-        raise NotFound(f"the practice has no site named {unknown[0]}; it has {', '.join(sorted(names))}")
-    if name in keep:
-        raise NotFound(f"a site named {name} is to be kept: give the new one another name")
-    return sorted((m for m in others if m.name not in keep), key=lambda member: (member.name, member.replica))
+    return sorted(others, key=lambda member: (member.name, member.replica))
 
 
 def _holder(backup: Backup, state: State) -> SheetHolder:

@@ -139,7 +139,6 @@ def rescued(
     sheet: Path,
     source: Path | None,
     site: str | None,
-    keep: list[str],
     at: str | None,
     passphrase_file: Path | None,
     as_json: bool,
@@ -155,7 +154,7 @@ def rescued(
     text = sheet_in(sheet)
     secret = passphrase(passphrase_file, new=True)
     with show.progress("recovering") as report:
-        told = rescue(source, folder, text, secret, name=site, keep=keep, at_ms=at_ms, progress=report)
+        told = rescue(source, folder, text, secret, name=site, at_ms=at_ms, progress=report)
     if as_json:
         show.emit_json(told)
         return

@@ -69,12 +69,6 @@ def recover(
             "--site", metavar="NAME", help="With --sheet: the new site's name, if not as before.", show_default=False
         ),
     ] = None,
-    keep: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--keep", metavar="NAME", help="With --sheet: a site that lives on; may be given again.", show_default=False
-        ),
-    ] = None,
     at: backups.At = None,
     passphrase_file: PassphraseFile = None,
     as_json: Json = False,
@@ -86,15 +80,15 @@ def recover(
 
     With --sheet and --backup it makes a new site in the new folder DIR, for a practice whose sites are all gone or
     whose passphrases nobody knows: the printed recovery sheet opens the backup of any of them. The passphrase is the
-    new site's. All other sites stop belonging to the practice, but for those that are said to be kept.
+    new site's. All other sites stop belonging to the practice: where one of them still lives, let that one invite.
     """
     if sheet is not None:
         if alone:
             raise UsageError("--alone and --sheet are two different things: give one of them")
-        backups.rescued(folder, sheet, backup, site, list(keep or []), at, passphrase_file, as_json)
+        backups.rescued(folder, sheet, backup, site, at, passphrase_file, as_json)
         return
-    if backup is not None or site is not None or keep or at is not None:
-        raise UsageError("--backup, --site, --keep and --at go with --sheet; with a passphrase use `restore`")
+    if backup is not None or site is not None or at is not None:
+        raise UsageError("--backup, --site and --at go with --sheet; with a passphrase use `restore`")
     told = perform("recover", folder, {"alone": alone}, passphrase_file=passphrase_file, words="fetching")
     if as_json:
         show.emit_json(told)

@@ -36,4 +36,8 @@ def flipped(path: Path, at: int) -> Callable[[], None]:
     """Change one bit; what is returned puts it back."""
     data = path.read_bytes()
     path.write_bytes(data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :])
-    return lambda: None if path.write_bytes(data) else None
+
+    def put_back() -> None:
+        path.write_bytes(data)
+
+    return put_back

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from crdtsync import DamagedFile, NotFound, RefusedError, Site, StorageFailure, WrongPassphrase
+from crdtsync import Site
 from crdtsync.backup.checking import check
 from crdtsync.backup.restoring import restore
 from crdtsync.practice import Patient
-from tests.backup.conftest import digest_of, patients
+from tests.backup.conftest import patients
 from tests.sites import PASSPHRASE, add, at_host, opened
 
 pytestmark = pytest.mark.anyio
@@ -36,4 +36,4 @@ async def test_a_backup_restores_to_what_was_there(jena: Site, tmp_path: Path, f
         times = await at_host(again, lambda host: [one.arrived_ms for one in host.store.arrivals(0, 99, 1 << 30)])
         assert times == await at_host(jena, lambda host: [o.arrived_ms for o in host.store.arrivals(0, 20, 1 << 30)])
         commit = await add(again, Patient(family_name="Nachher"))
-        assert commit.log not in [log for log in await at_host(jena, lambda host: host.store.frontier())]
+        assert commit.log not in await at_host(jena, lambda host: host.store.frontier())
