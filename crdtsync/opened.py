@@ -15,6 +15,7 @@ from crdtsync.ids import MemberHash, base32
 from crdtsync.joining import Invitation
 from crdtsync.replication.member_codec import decode_record
 from crdtsync.replication.membership import Member, Place
+from crdtsync.sealing.keyfile import backup_key
 
 
 class Planned(Protocol):
@@ -42,6 +43,7 @@ class Opened:
         self.path = unlocked.path
         self.identity = unlocked.identity
         self.kdf_fast = unlocked.fast
+        self.backup_key = backup_key(unlocked.view_key)
         self.driver = driver
         self.reachable: tuple[str, ...] | None = None
         self.invitations: list[Invitation] = []

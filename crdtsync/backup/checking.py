@@ -22,10 +22,11 @@ def check(
 ) -> dict[str, Any]:
     """Check the backups at `path`. Blocking.
 
-    Every byte is compared with the hash that names it. With the passphrase, or the recovery sheet, each backup is
-    opened too, its signature checked, and of the newest all that it holds: the membership, every commit in its chain
-    and with its parts, the signature of each log's last commit. Gives `ok`, `opened`, `backups` (`taken`, `commits`,
-    `keys_missing`) and `problems`, a sentence each. Nothing is changed.
+    Every byte is compared with the hash that names it. Where all are right, and with the passphrase or the recovery
+    sheet, each backup is opened too, its signature checked, and of the newest all that it holds: the membership, every
+    commit in its chain and with its parts, the signature of each log's last commit. Gives `ok`, `opened`, `backups`
+    (`taken`, `commits`, `keys_missing`) and `problems`, a sentence each. Nothing is changed. That a whole part is
+    missing is seen by whoever can open the backup that names it.
 
     Raises NotFound where no backup is, WrongPassphrase, StorageFailure, and what the sheet is refused for.
     """
@@ -36,11 +37,12 @@ def check(
         if not found.indexes and not problems:
             problems.append(f"{path} holds no whole backup")
         shown: list[dict[str, Any]] = [{"taken": shown_time(each.clear.taken_ms)} for each in found.indexes]
-        if passphrase is not None or sheet is not None:
+        opens = (passphrase is not None or sheet is not None) and not problems
+        if opens:
             problems += _opened(vault, found, shown, passphrase, sheet)
         return {
             "ok": not problems,
-            "opened": passphrase is not None or sheet is not None,
+            "opened": opens,
             "backups": shown,
             "bytes": vault.weigh(),
             "problems": problems[:_PROBLEMS_MAX],

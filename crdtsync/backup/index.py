@@ -7,10 +7,10 @@
              [[name, value], …]]
     signature = Ed25519 by the replica over a domain, SHA-256(head) and SHA-256(body)
 
-The backup key is random, one for all backups of a vault, since they share pieces. It is sealed (HPKE) to the site
-itself, whose key file lies in the head and opens with its passphrase, and to the recovery identities of the practice:
-so a backup opens with the passphrase of its site, or with the printed recovery sheet, and with nothing else. Somebody
-who may write where backups lie cannot make one up: that takes the site's signature.
+The backup key is one for all backups of a site, since they share pieces. It follows from the site's key file, which
+lies in the head and opens with its passphrase, and is sealed (HPKE) to the recovery identities of the practice: so a
+backup opens with the passphrase of its site, or with the printed recovery sheet, and with nothing else. Somebody who
+may write where backups lie cannot make one up: that takes the site's signature.
 """
 
 from __future__ import annotations
@@ -42,7 +42,6 @@ from crdtsync.sealing.base import Sealer
 
 VERSION: Final = 1
 MAGIC: Final = b"\x89crdtsync idx\r\n\x01"
-KEY_BYTES: Final = 32
 _DOMAIN_KEY: Final = b"crdtsync/backup-key/1"
 _DOMAIN_BODY: Final = b"crdtsync/backup-index/1"
 _DOMAIN_PART: Final = b"crdtsync/backup-part/1/"

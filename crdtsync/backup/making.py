@@ -25,7 +25,7 @@ import anyio.to_thread
 from crdtsync import limits
 from crdtsync.backup import index, pieces
 from crdtsync.backup.index import Body, Clear
-from crdtsync.backup.opening import Backup, Listed, listed, opened_by_identity, shown_time, vault_at
+from crdtsync.backup.opening import Backup, Listed, listed, opened_by_site, shown_time, vault_at
 from crdtsync.backup.pieces import PieceRef
 from crdtsync.backup.retention import Retention
 from crdtsync.backup.schedule import META_LAST
@@ -68,7 +68,6 @@ class Making:
     read: Callable[[Callable[[Host], Any]], Any]
     """Does something in the store's thread, behind what waits there."""
     written: int = 0
-    _key: bytes = b""
     _done: int = 0
     _total: int = 0
     _pieces: list[tuple[str, bytes]] = field(default_factory=list)
@@ -77,7 +76,6 @@ class Making:
         """The whole backup; what `Site.backup` gives."""
         known = listed(self.vault)
         last = self._last(known)
-        self._key = secrets.token_bytes(index.KEY_BYTES) if last is None else last.key
         moment = self._moment(last, known)
         self._total = moment.head.arrival
         members = self._members(moment, last)
@@ -109,7 +107,7 @@ class Making:
             raise RefusedError(f"{self.vault.path} holds too many backups; let --keep remove some, or name another one")
         for found in reversed(known.indexes):
             with suppress(DamagedFile):
-                return opened_by_identity(self.vault, found, self.site.identity)
+                return opened_by_site(self.vault, found, self.sealer, self.site.backup_key)
         return None
 
     def _moment(self, last: Backup | None, known: Listed) -> Moment:
@@ -225,7 +223,7 @@ class Making:
 
     def _add(self, kind: str, plain: bytes, last: int, chain: bytes) -> PieceRef:
         practice = self.site.driver.replica.membership.practice
-        sealed = index.seal_part(self.sealer, self._key, practice, kind, plain)
+        sealed = index.seal_part(self.sealer, self.site.backup_key, practice, kind, plain)
         name = self.vault.add(kind, sealed)
         self._pieces.append((kind, name))
         self.written += len(sealed)
@@ -233,9 +231,9 @@ class Making:
 
     def _advance(self, done: int) -> None:
         """How far it is, in commits; reading back what was written counts no further. Here a cancellation is heard."""
-        anyio.from_thread.check_cancelled()
         self._done = max(self._done, done)
         self.report(self._done, self._total)
+        anyio.from_thread.check_cancelled()
 
     # -- making it one backup ------------------------------------------------------------------------------------------
 
@@ -243,24 +241,25 @@ class Making:
         """Raises DamagedFile where the disk gives something else than it was given."""
         practice = self.site.driver.replica.membership.practice
         for kind, name in self._pieces:
-            index.open_part(self.sealer, self._key, practice, kind, self.vault.read(kind, name))
+            index.open_part(self.sealer, self.site.backup_key, practice, kind, self.vault.read(kind, name))
             self._advance(self._done)
 
     def _index(self, moment: Moment, members: list[PieceRef], log: list[PieceRef], keys: list[PieceRef]) -> bytes:
         membership = self.site.driver.replica.membership
         practice, own = membership.practice, self.sealer.public
-        readers = {own.replica: own.kem}
-        readers |= {m.replica: m.kem for m in membership.state().members.values() if m.active and m.role == "recovery"}
         holders = {
-            holder: self.sealer.seal_to(kem, index.holder_info(practice, holder), self._key)
-            for holder, kem in readers.items()
+            member.replica: self.sealer.seal_to(
+                member.kem, index.holder_info(practice, member.replica), self.site.backup_key
+            )
+            for member in membership.state().members.values()
+            if member.active and member.role == "recovery"
         }
         clear = Clear(practice, own.replica, moment.taken_ms, read_key_file(self.site.path), holders)
         names = self.site.practice, self.site.name
         body = Body(
             *names, moment.head, moment.frontier, tuple(members), tuple(log), tuple(keys), moment.meta
         )
-        return index.encode(self.sealer, self._key, clear, body)
+        return index.encode(self.sealer, self.site.backup_key, clear, body)
 
     def _doomed(
         self, known: Listed, moment: Moment, used: set[bytes], keys: list[PieceRef]
@@ -276,8 +275,8 @@ class Making:
         for each in known.indexes:
             if each.name not in gone:
                 try:
-                    body = index.open_body(self.sealer, self._key, each)
-                except (DamagedFile, SealBroken):  # of another key, or rotten
+                    body = index.open_body(self.sealer, self.site.backup_key, each)
+                except (DamagedFile, SealBroken):
                     unsure = True
                     continue
                 used |= {ref.name for ref in (*body.members, *body.log)}
@@ -328,4 +327,4 @@ def _weight(key: KeyObject) -> int:
 
 
 def _label(taken_ms: int) -> str:
-    return time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime(taken_ms // 1000))
+    return f"{time.strftime('%Y-%m-%dT%H-%M-%S', time.gmtime(taken_ms // 1000))}.{taken_ms % 1000:03}Z"

@@ -29,13 +29,13 @@ from crdtsync.errors import (
 )
 from crdtsync.replication.membership import Membership
 from crdtsync.replication.stored import EMPTY_LOG, KeyObject, StoredCommit, next_head
-from crdtsync.sealing.identity import Identity
-from crdtsync.sealing.keyfile import KeyFile, open_keyfile
+from crdtsync.sealing.keyfile import KeyFile, backup_key, open_keyfile
 from crdtsync.sealing.recovery import parse_sheet, recovery_identity
 from crdtsync.sealing.signing import Verifier
 from crdtsync.sealing.suite1 import Suite1
 
 _MAGIC_BYTES: Final = len(MAGIC)
+_CLOSED: Final = "the backup in {} does not open with its keys; use another one"
 T = TypeVar("T")
 
 
@@ -156,6 +156,8 @@ class Backup:
                 membership.add(record)
         except PeerError as error:
             raise _torn(f"its membership does not verify ({error})") from None
+        if self.index.clear.replica not in membership.state().members:
+            raise _torn("its site does not stand in its membership")
         return membership
 
     def commits(self) -> Iterator[list[StoredCommit]]:
@@ -213,15 +215,14 @@ def opened_by_passphrase(vault: Vault, found: Index, passphrase: str) -> Backup:
             f"the backup in {vault.path} does not bear the signature of its site: somebody else has made or changed "
             "it; use another one"
         )
-    return _opened(vault, found, sealer, keys)
+    return _opened(vault, found, sealer, backup_key(keys.view_key), keys)
 
 
-def opened_by_identity(vault: Vault, found: Index, identity: Identity) -> Backup:
+def opened_by_site(vault: Vault, found: Index, sealer: Suite1, key: bytes) -> Backup:
     """The backup with the keys of an open site that made it. Raises as `opened_by_passphrase` does."""
-    sealer = Suite1(identity, secrets.token_bytes)
     if sealer.public.replica != found.clear.replica or not index.is_signed(sealer, sealer.public.sig, found):
         raise DamagedFile(f"the backups in {vault.path} do not bear this site's signature; name another place")
-    return _opened(vault, found, sealer, None)
+    return _opened(vault, found, sealer, key, None)
 
 
 def opened_by_sheet(vault: Vault, found: Index, sheet: str) -> Backup:
@@ -234,7 +235,12 @@ def opened_by_sheet(vault: Vault, found: Index, sheet: str) -> Backup:
     sealer = Suite1(identity, secrets.token_bytes)
     if sealer.public.replica not in found.clear.holders:
         raise RefusedError("this recovery sheet is not that of the practice whose backup this is; look for its own")
-    backup = _opened(vault, found, sealer, None)
+    info = index.holder_info(found.clear.practice, sealer.public.replica)
+    try:
+        key = sealer.open_sealed(info, found.clear.holders[sealer.public.replica])
+    except SealBroken:
+        raise DamagedFile(_CLOSED.format(vault.path)) from None
+    backup = _opened(vault, found, sealer, key, None)
     state = backup.membership.state()
     own, maker = state.active(sealer.public.replica), state.members.get(found.clear.replica)
     if own is None or own.role != "recovery":
@@ -247,13 +253,11 @@ def opened_by_sheet(vault: Vault, found: Index, sheet: str) -> Backup:
     return backup
 
 
-def _opened(vault: Vault, found: Index, sealer: Suite1, keys: KeyFile | None) -> Backup:
-    clear, holder = found.clear, sealer.public.replica
+def _opened(vault: Vault, found: Index, sealer: Suite1, key: bytes, keys: KeyFile | None) -> Backup:
     try:
-        key = sealer.open_sealed(index.holder_info(clear.practice, holder), clear.holders[holder])
         return Backup(vault, found, index.open_body(sealer, key, found), sealer, key, keys)
-    except (SealBroken, KeyError, PeerError):
-        raise DamagedFile(f"the backup in {vault.path} does not open with its keys; use another one") from None
+    except (SealBroken, PeerError):
+        raise DamagedFile(_CLOSED.format(vault.path)) from None
 
 
 @contextmanager
