@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
 from crdtsync import limits
-from crdtsync.backup.vault import INDEX, KINDS, Progress, disk, name_of
+from crdtsync.backup.vault import INDEX, KINDS, Progress, disk, locked, name_of
 from crdtsync.errors import DamagedFile, NotFound, RefusedError, StorageFailure
 from crdtsync.storage.database import sync_file, sync_folder
 from crdtsync.storage.lock import FolderLock
@@ -76,8 +76,7 @@ class FileVault:
         self._added: list[Entry] = []
         try:
             if writing:
-                with suppress(StorageFailure):  # a network disk without locks
-                    self._lock = FolderLock(path.parent, f".{path.name}.lock")
+                self._lock = locked(path, path.parent, f".{path.name}.lock")
             self._open(writing)
         except BaseException:
             self.close()

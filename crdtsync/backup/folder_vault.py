@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Final
 
 from crdtsync import limits
-from crdtsync.backup.vault import INDEX, KEYS, KINDS, PIECE, Progress, disk, name_of
-from crdtsync.errors import DamagedFile, NotFound, RefusedError, StorageFailure
+from crdtsync.backup.vault import INDEX, KEYS, KINDS, PIECE, Progress, disk, locked, name_of
+from crdtsync.errors import DamagedFile, NotFound, RefusedError
 from crdtsync.storage.database import sync_file, sync_folder
 from crdtsync.storage.lock import FolderLock
 
@@ -50,11 +50,14 @@ class FolderVault:
                 raise RefusedError(f"{self.path} holds something else than backups; name a folder of its own for them")
         with disk(self.path, "no backup can be written to"):
             self.path.mkdir(mode=0o700, exist_ok=True)
-            with suppress(StorageFailure):  # a network disk without locks: the site itself makes one at a time
-                self._lock = FolderLock(self.path)
-            for name in _FOLDERS.values():
-                (self.path / name).mkdir(mode=0o700, exist_ok=True)
-            sync_folder(self.path)
+            self._lock = locked(self.path, self.path, "lock")
+            try:
+                for name in _FOLDERS.values():
+                    (self.path / name).mkdir(mode=0o700, exist_ok=True)
+                sync_folder(self.path)
+            except BaseException:
+                self.close()
+                raise
 
     def names(self, kind: str) -> list[bytes]:
         """The parts of a kind that were published; indexes by the time in their names."""
@@ -140,7 +143,7 @@ class FolderVault:
                 self._place(PIECE, name).unlink(missing_ok=True)
             for kind in KINDS:
                 for half in (self.path / _FOLDERS[kind]).glob(f"*{_HALF}"):
-                    half.unlink(missing_ok=True)
+                    _destroy(half)
 
     def discard(self) -> None:
         """Remove what was added and not published."""
@@ -182,12 +185,17 @@ def _hash_in(name: str) -> bytes:
 
 
 def _destroy(path: Path) -> None:
-    """Overwrite and remove: what the medium beneath keeps of old blocks is beyond any program."""
+    """Overwrite and remove: what the medium beneath keeps of old blocks is beyond any program.
+
+    It loses its name first, so that nothing that is called a part is ever zeros.
+    """
+    doomed = path if path.name.endswith(_HALF) else path.with_name(path.name + _HALF)
     with suppress(FileNotFoundError):
-        with path.open("r+b") as file:
-            file.write(bytes(path.stat().st_size))
-        sync_file(path)
-        path.unlink()
+        path.replace(doomed)
+        with doomed.open("r+b") as file:
+            file.write(bytes(doomed.stat().st_size))
+        sync_file(doomed)
+        doomed.unlink()
 
 
 def _forget_cached(path: Path) -> None:

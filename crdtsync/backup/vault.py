@@ -18,7 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Protocol
 
-from crdtsync.errors import DamagedFile, NotFound, StorageFailure
+from crdtsync.errors import AlreadyOpen, DamagedFile, NotFound, StorageFailure
+from crdtsync.storage.lock import FolderLock
 
 PIECE: Final = "piece"
 KEYS: Final = "keys"
@@ -76,6 +77,19 @@ def sound(vault: Vault, kind: str, name: bytes) -> bool:
     except (DamagedFile, NotFound):
         return False
     return True
+
+
+def locked(path: Path, folder: Path, name: str) -> FolderLock | None:
+    """The right to write backups at `path`; None on a network disk that has no locks: a site makes one at a time.
+
+    Raises AlreadyOpen.
+    """
+    try:
+        return FolderLock(folder, name)
+    except AlreadyOpen:
+        raise AlreadyOpen(f"another process writes a backup to {path}; wait until it is done") from None
+    except StorageFailure:
+        return None
 
 
 @contextmanager
