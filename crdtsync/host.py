@@ -23,7 +23,7 @@ from crdtsync.storage.continuity import Continuity
 
 _META_LOG = "boot.log"
 _META_NONCE = "boot.nonce"
-_META_RECOVERING = "boot.recovering"
+META_RECOVERING = "boot.recovering"
 _NONCE_BYTES = 16
 
 
@@ -97,12 +97,12 @@ class Host:
     @property
     def recovering(self) -> bool:
         """Whether this replica was waiting for newer commits of its own when it was last noted (L4)."""
-        return self.store.meta(_META_RECOVERING) is not None
+        return self.store.meta(META_RECOVERING) is not None
 
     def note_recovering(self, recovering: bool) -> None:
         """Keep the flag on disk, for the next process."""
         if recovering != self.recovering:
-            self.store.set_meta({_META_RECOVERING: b"1" if recovering else None})
+            self.store.set_meta({META_RECOVERING: b"1" if recovering else None})
 
     def close(self) -> None:
         """Give files back."""
@@ -195,19 +195,8 @@ class Host:
             if not self.keyring.has(delivery.epoch):
                 with suppress(SealBroken):
                     self.keyring.learn_sealed(delivery.epoch, delivery.info, delivery.sealed)
-        self._learn_wrapped(state)
+        learn_wrapped(self.keyring, state)
         return len(self.keyring.epochs()) > before
-
-    def _learn_wrapped(self, state: State) -> None:
-        """Later epochs wrap earlier ones, so that a newcomer reads history."""
-        found = True
-        while found:
-            found = False
-            for epoch in state.epochs.values():
-                for parent, wrapped in epoch.parents:
-                    if self.keyring.has(epoch.id) and not self.keyring.has(parent):
-                        self.keyring.learn_wrapped(parent, wrapped, epoch.id)
-                        found = True
 
 
 def _log_in(text: bytes) -> LogId | None:
@@ -216,3 +205,15 @@ def _log_in(text: bytes) -> LogId | None:
         return log_from_text(text.decode())
     except ValueError:
         return None
+
+
+def learn_wrapped(keyring: Keyring, state: State) -> None:
+    """Open what the known epochs wrap: later ones wrap earlier ones, so that a newcomer reads history."""
+    found = True
+    while found:
+        found = False
+        for epoch in state.epochs.values():
+            for parent, wrapped in epoch.parents:
+                if keyring.has(epoch.id) and not keyring.has(parent):
+                    keyring.learn_wrapped(parent, wrapped, epoch.id)
+                    found = True

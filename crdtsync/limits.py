@@ -297,6 +297,33 @@ import_depth_max: Final = 48
 import_batch_records_max: Final = 200
 """Records that an import writes in one transaction."""
 
+# --- backup ---------------------------------------------------------------------------------------------------------
+backup_piece_bytes_target: Final = 1024 * 1024
+"""What a piece of a backup holds, unless a single commit is larger: few enough files, and little to write again when
+one rots."""
+backup_piece_items_max: Final = 40_000
+"""Values in one piece: as many as it may have and still be read back as one message."""
+backup_piece_bytes_max: Final = 16 * 1024 * 1024
+"""A part of a backup that is read; more is not allocated for one."""
+backup_index_bytes_max: Final = 64 * 1024 * 1024
+"""The description of one backup: 40 bytes and more for each of its pieces."""
+backup_read_bytes: Final = 256 * 1024
+"""Bytes of commits that a backup reads between two other jobs of the disk: some milliseconds."""
+backup_read_commits: Final = 256
+"""Commits that it reads so, at most."""
+backup_keys_read: Final = 1_000
+"""Wrapped data keys that it reads so."""
+backup_retry_s: Final = 600.0
+"""How soon a scheduled backup that failed is tried again, where it is not due earlier anyway."""
+backup_look_s: Final = 30.0
+"""How often it is looked whether a backup is due: clocks are set, and machines sleep."""
+backup_every_min_s: Final = 1.0
+"""The shortest time between two scheduled backups."""
+backup_age_max_s: Final = 2 * 24 * 3600.0
+"""A last verified backup older than this is complained of, where no schedule says otherwise."""
+backup_generations_max: Final = 100_000
+"""Backups that one place keeps."""
+
 # --- keys -----------------------------------------------------------------------------------------------------------
 certificate_bytes_max: Final = 2 * 1024
 """A member's TLS certificate; an honest one has some 350 bytes."""

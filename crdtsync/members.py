@@ -6,7 +6,7 @@ Each function returns the record's bytes; who calls publishes them (`Driver.publ
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from crdtsync.engine import DueHold
 from crdtsync.host import Host
@@ -18,6 +18,14 @@ from crdtsync.replication.membership import NO_PRACTICE, Entry, EpochBody, Membe
 from crdtsync.sealing.base import Sealer
 from crdtsync.sealing.identity import PublicIdentity
 from crdtsync.sealing.keyring import Keyring
+
+
+class Signer(Protocol):
+    """Who signs, with which keys: the host of a site, or whoever holds the recovery sheet."""
+
+    sealer: Sealer
+    keyring: Keyring
+    practice: PracticeId
 
 
 def entry_of(
@@ -57,7 +65,7 @@ def founding(sealer: Sealer, keyring: Keyring, *, practice: str, name: str, reco
     )
 
 
-def adding(host: Host, place: Place, state: State, entry: Entry) -> bytes:
+def adding(host: Signer, place: Place, state: State, entry: Entry) -> bytes:
     """Let `entry` in, with the keys of the epochs that are written under: they wrap the older ones."""
     shares: dict[EpochId, bytes] = {}
     if entry.role == "site":
@@ -67,7 +75,9 @@ def adding(host: Host, place: Place, state: State, entry: Entry) -> bytes:
     return log.add(host.sealer.sign, place, entry, shares)
 
 
-def removing(host: Host, place: Place, state: State, member: Member, reason: str, heads: Mapping[LogId, Head]) -> bytes:
+def removing(
+    host: Signer, place: Place, state: State, member: Member, reason: str, heads: Mapping[LogId, Head]
+) -> bytes:
     """Shut `member` out and begin the next epoch, which it cannot open."""
     readers = {reader.replica: reader.kem for reader in state.readers() if reader.replica != member.replica}
     epoch = new_epoch(host.sealer, host.keyring, host.practice, readers, _outermost(state))
@@ -122,7 +132,7 @@ def moving(host: Host, place: Place, addresses: Sequence[str]) -> bytes:
     return log.address(host.sealer.sign, place, addresses)
 
 
-def _sealed(host: Host, epoch: EpochId, replica: ReplicaId, kem: bytes) -> bytes:
+def _sealed(host: Signer, epoch: EpochId, replica: ReplicaId, kem: bytes) -> bytes:
     return host.sealer.seal_to(kem, log.epoch_info(host.practice, epoch, replica), host.keyring.key(epoch))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 
@@ -15,6 +15,17 @@ from crdtsync.ids import MemberHash, base32
 from crdtsync.joining import Invitation
 from crdtsync.replication.member_codec import decode_record
 from crdtsync.replication.membership import Member, Place
+from crdtsync.sealing.keyfile import backup_key
+
+
+class Planned(Protocol):
+    """Backups that are made at intervals: how far apart, when the next is due, why the last attempt brought none."""
+
+    every_s: float
+    failure: str | None
+
+    @property
+    def next_ms(self) -> int: ...
 
 
 class Opened:
@@ -23,19 +34,26 @@ class Opened:
     `reachable` are the addresses that newcomers are told, None while nobody listens. `worker` is for `status`: how
     often the process that serves was `started`, for what `reason` the one before it was replaced, and its `pid`; None
     when no supervisor looks after it.
-    `watch` tells, from any thread, whether the store's thread gets on.
+    `watch` tells, from any thread, whether the store's thread gets on. `last_backup` is when the last verified backup
+    was taken (milliseconds since 1970) and where it lies, `restored` when the backup was taken that this folder was
+    restored from, and when it was; `schedule` makes further ones.
     """
 
     def __init__(self, unlocked: Unlocked, driver: Driver) -> None:
         self.path = unlocked.path
         self.identity = unlocked.identity
         self.kdf_fast = unlocked.fast
+        self.backup_key = backup_key(unlocked.view_key)
         self.driver = driver
         self.reachable: tuple[str, ...] | None = None
         self.invitations: list[Invitation] = []
         self._publishing = anyio.Lock()
         self.worker: Mapping[str, Any] | None = None
         self.watch: Watch | None = None
+        self.backing_up = anyio.Lock()
+        self.last_backup: tuple[int, str] | None = None
+        self.restored: tuple[int, int] | None = None
+        self.schedule: Planned | None = None
 
     @property
     def practice(self) -> str:

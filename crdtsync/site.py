@@ -24,6 +24,8 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from crdtsync import copies, folder, founding, members, proposals, undo
+from crdtsync.backup import making, schedule
+from crdtsync.backup.retention import Retention
 from crdtsync.changes import Change, Cursor
 from crdtsync.chosen import choice
 from crdtsync.conflicts import Conflicts
@@ -149,6 +151,7 @@ class Site(Opened):
                     async with _running(Driver(replica, thread)) as driver:
                         site = cls(unlocked, driver, questions)
                         site.watch = watch
+                        site.last_backup, site.restored = await thread.run(schedule.remembered)
                         site.invitations = await founding.invitations(site)
                         yield site
             finally:
@@ -477,7 +480,8 @@ class Site(Opened):
         joining = [] if self._serving is None else self._serving.joining()
         branched = await copies.suspended(self)
         waiting = await proposals.waiting(self.driver)
-        return {**describe(self, engine, branched), **waiting, "listen": address, "joining": joining}
+        backups = {"backup": schedule.described(self), "restored": schedule.restored(self)}
+        return {**describe(self, engine, branched), **waiting, **backups, "listen": address, "joining": joining}
 
     @property
     def serving(self) -> Serving | None:
@@ -505,6 +509,55 @@ class Site(Opened):
         report = _threaded(progress)
         digest, records = await self.driver.in_order(lambda host: host.engine.rebuild(host.now_ms(), report))
         return {"digest": digest, "records": records}
+
+    async def backup(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        folder: bool | None = None,
+        keep: Retention | None = None,
+        progress: Progress | None = None,
+    ) -> dict[str, Any]:
+        """Make a backup at `path` while this site works on: a folder if there is one, or if the name ends in a slash
+        or `folder` says so, else a single file.
+
+        It holds exactly what this site had when it was begun. It is encrypted, opens with this site's passphrase or
+        the practice's recovery sheet, and is read back before it counts; the next one at the same place writes only
+        what is new. `keep` says which earlier ones stay there, None all of them. `progress` is told commits done and
+        their total. Gives `taken`, `path`, `commits`, `frontier`, `written_bytes`, `bytes` (of all), `backups` (how
+        many are there) and more.
+
+        Raises RefusedError where another site's backups lie, StorageFailure for a disk that refuses or is full,
+        RottenCommit, NotFound for a place that does not exist. When cancelled, refused or killed, earlier backups
+        there are as they were.
+        """
+        if folder is None:
+            folder = os.fspath(path).endswith(("/", os.sep))
+        report = _threaded(progress) or (lambda done, total: None)
+        async with self.backing_up:
+            return await making.make(self, Path(path), folder=folder, keep=keep, report=report)
+
+    async def back_up_every(
+        self,
+        seconds: float,
+        path: str | os.PathLike[str],
+        *,
+        keep: Retention | None = schedule.STANDARD,
+        on_event: Callable[[Mapping[str, Any]], None] | None = None,
+    ) -> None:
+        """Make backups in the folder `path` until cancelled, each so many seconds after the last one there was taken.
+
+        One that fails is told (`backup-failed`), shown in `status`, and tried again after some minutes; nothing here
+        stops the site. Raises BadValue for an interval that is too short.
+        """
+        place = Path(path)
+        plan = self.schedule = schedule.Schedule(
+            place, seconds, lambda: self.backup(place, folder=True, keep=keep), on_event or (lambda event: None)
+        )
+        try:
+            await plan.run(self.driver.replica.membership.practice, self.identity.public.replica)
+        finally:
+            self.schedule = None
 
     # -- the practice ------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from crdtsync.cli import (
+    backups,
     conflicts,
     copies,
     exchange,
@@ -36,7 +37,7 @@ TRACEBACK = "CRDTSYNC_TRACEBACK"
 ORDER = [
     "create", "invite", "confirm", "join", "serve", "status", "digest", "record", "query", "search", "import",
     "conflicts", "resolve", "history", "revert", "reverts", "proposals", "approve", "reject", "brake", "link",
-    "unlink", "persons", "members", "succeed", "recover", "verify", "rebuild", "demo",
+    "unlink", "persons", "members", "backup", "restore", "succeed", "recover", "verify", "rebuild", "demo",
 ]  # fmt: skip
 """How the help lists the verbs: as one meets them."""
 
@@ -58,7 +59,9 @@ app = typer.Typer(
     help="The records of a medical practice at all of its sites: each works alone, all converge.",
     epilog="Exit 0: done. 1: refused or failed, with one line on stderr that says what to do. 2: wrong usage.",
 )
-for group in (founding, serving, state, questions, exchange, resolve, past, undo, proposals, persons, copies, demo):
+for group in (founding, serving, state, questions, exchange, resolve, past, undo, proposals, persons, backups):
+    app.add_typer(group.app)
+for group in (copies, demo):
     app.add_typer(group.app)
 app.add_typer(records.app, name="record")
 app.add_typer(conflicts.app, name="conflicts")

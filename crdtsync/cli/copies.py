@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crdtsync.cli import show
+from crdtsync.cli import backups, show
 from crdtsync.cli.actions import Arguments, Report, action
 from crdtsync.cli.options import Folder, Json, PassphraseFile
 from crdtsync.cli.perform import perform
+from crdtsync.errors import UsageError
 
 if TYPE_CHECKING:
     from crdtsync.site import Site
@@ -52,6 +53,23 @@ def recover(
         bool,
         typer.Option("--alone", metavar="", help="Wait for nobody: write on from what is here."),
     ] = False,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(
+            "--sheet", metavar="FILE", help="All sites are gone: the practice's recovery sheet.", show_default=False
+        ),
+    ] = None,
+    backup: Annotated[
+        Path | None,
+        typer.Option("--backup", metavar="FILE", help="With --sheet: the backup that is left.", show_default=False),
+    ] = None,
+    site: Annotated[
+        str | None,
+        typer.Option(
+            "--site", metavar="NAME", help="With --sheet: the new site's name, if not as before.", show_default=False
+        ),
+    ] = None,
+    at: backups.At = None,
     passphrase_file: PassphraseFile = None,
     as_json: Json = False,
 ) -> None:
@@ -59,7 +77,18 @@ def recover(
 
     Until then it writes nothing. Where nobody can send it, --alone ends the waiting: what turns up later stands beside
     what is written here, and nothing of it is lost.
+
+    With --sheet and --backup it makes a new site in the new folder DIR, for a practice whose sites are all gone or
+    whose passphrases nobody knows: the printed recovery sheet opens the backup of any of them. The passphrase is the
+    new site's. All other sites stop belonging to the practice: where one of them still lives, let that one invite.
     """
+    if sheet is not None:
+        if alone:
+            raise UsageError("--alone and --sheet are two different things: give one of them")
+        backups.rescued(folder, sheet, backup, site, at, passphrase_file, as_json)
+        return
+    if backup is not None or site is not None or at is not None:
+        raise UsageError("--backup, --site and --at go with --sheet; with a passphrase use `restore`")
     told = perform("recover", folder, {"alone": alone}, passphrase_file=passphrase_file, words="fetching")
     if as_json:
         show.emit_json(told)

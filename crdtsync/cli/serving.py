@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ import anyio.from_thread
 import anyio.lowlevel
 import typer
 
-from crdtsync.cli import control, show, worker
+from crdtsync.cli import backups, control, show, worker
 from crdtsync.cli.founding import introduction
 from crdtsync.cli.options import Folder, PassphraseFile
 from crdtsync.cli.perform import check_replica, lock_poll_s, opened
@@ -54,6 +55,16 @@ def serve(
             "--only-peers", metavar="", help="Dial the addresses given by --peer and none learnt from others."
         ),
     ] = False,
+    backup_to: Annotated[
+        Path | None,
+        typer.Option("--backup-to", metavar="FOLDER", help="Make backups in FOLDER meanwhile.", show_default=False),
+    ] = None,
+    every: Annotated[
+        str, typer.Option("--every", metavar="TIME", help="How far backups are apart, such as 30m, 24h or 7d.")
+    ] = "24h",
+    keep: Annotated[
+        str, typer.Option("--keep", metavar="RULE", help="Which backups stay in FOLDER.")
+    ] = "daily=7,weekly=5,monthly=12",
     passphrase_file: PassphraseFile = None,
     as_json: Annotated[
         bool, typer.Option("--json", metavar="", help="JSON lines on stdout in a terminal, too.")
@@ -71,20 +82,26 @@ def serve(
     parse_address(listen, listening=True)
     for address in (*(peer or []), *filter(None, [advertise])):
         parse_address(address)
+    seconds, rule = backups.seconds_in(every), backups.kept_rule(keep)
     if worker.link is None:
         words = ["serve", str(folder), "--listen", listen]
         words += [word for address in peer or [] for word in ("--peer", address)]
         words += [] if advertise is None else ["--advertise", advertise]
         words += [] if passphrase_file is None else ["--passphrase-file", str(passphrase_file)]
+        words += [] if backup_to is None else ["--backup-to", str(backup_to), "--every", every, "--keep", keep]
         words += ["--only-peers"] * only_peers + ["--json"] * as_json
         raise typer.Exit(supervise(words))
     secret = worker.link.passphrase(folder, passphrase_file)
     addresses = {"listen": listen, "advertise": advertise, "peers": list(peer or []), "only_peers": only_peers}
-    anyio.run(run, folder, secret, addresses, as_json, worker.link)
+    plan = None if backup_to is None else {"seconds": seconds, "path": backup_to.absolute(), "keep": rule}
+    anyio.run(run, folder, secret, addresses, as_json, worker.link, plan)
 
 
-async def run(folder: Path, secret: str, addresses: dict[str, Any], as_json: bool, link: Link) -> None:
-    """Open, listen, answer verbs, say `ready`, and stop in order at a signal, or when the supervisor asks for it."""
+async def run(
+    folder: Path, secret: str, addresses: dict[str, Any], as_json: bool, link: Link, backups: dict[str, Any] | None
+) -> None:
+    """Open, listen, answer verbs, say `ready`, make backups if so planned, and stop in order at a signal, or when the
+    supervisor asks for it."""
     begin = link.begin
     teller = Teller(link.say, as_json=as_json or not begin["terminal"])
     async with AsyncExitStack() as stack:
@@ -106,6 +123,10 @@ async def run(folder: Path, secret: str, addresses: dict[str, Any], as_json: boo
         await stack.enter_async_context(control.answering(site, folder))
         link.ready(serving.address, as_json=teller.as_json)
         teller.ready({"event": "ready", "listen": serving.address, **introduction(site)})
+        if backups is not None:
+            beside = await stack.enter_async_context(anyio.create_task_group())
+            stack.callback(beside.cancel_scope.cancel)  # before the site closes
+            beside.start_soon(partial(site.back_up_every, **backups, on_event=teller.tell))
         await stop.wait()
     teller.tell({"event": "stopped"})
 

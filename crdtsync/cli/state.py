@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from crdtsync.cli import show
 from crdtsync.cli.actions import Arguments, Report, action
+from crdtsync.cli.backups import backed_up, is_backup, verified
 from crdtsync.cli.copies import copied
 from crdtsync.cli.options import Folder, Json, PassphraseFile
-from crdtsync.cli.perform import perform
+from crdtsync.cli.perform import KEY_FILE, perform
+from crdtsync.errors import UsageError
 
 if TYPE_CHECKING:
     from crdtsync.site import Site
@@ -27,8 +30,8 @@ def status(folder: Folder, passphrase_file: PassphraseFile = None, as_json: Json
         show.emit_json(told)
         return
     apart = {"records", "peers", "frontier", "files", "recovering", "suspended", "superseded"}
-    apart |= {"proposals", "rederiving"}
-    for sentence in (*copied(folder, told), *rederiving(told)):
+    apart |= {"proposals", "rederiving", "backup"}
+    for sentence in (*copied(folder, told), *rederiving(told), *backed_up(folder, told)):
         show.say(sentence)
     if told["proposals"]:
         waiting = show.counted(len(told["proposals"]), "mass change")
@@ -89,11 +92,31 @@ async def members_here(site: Site, arguments: Arguments, report: Report) -> Any:
 
 
 @app.command()
-def verify(folder: Folder, passphrase_file: PassphraseFile = None, as_json: Json = False) -> None:
+def verify(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The folder of this site, or a backup.", show_default=False)
+    ],
+    sheet: Annotated[
+        Path | None,
+        typer.Option("--sheet", metavar="FILE", help="Open a backup by the recovery sheet.", show_default=False),
+    ] = None,
+    only_bytes: Annotated[
+        bool,
+        typer.Option("--only-bytes", metavar="", help="Of a backup compare the bytes alone: takes no passphrase."),
+    ] = False,
+    passphrase_file: PassphraseFile = None,
+    as_json: Json = False,
+) -> None:
     """Check every signature, chain and seal of the log, and that the records are what the log says.
 
-    Exit 0 only when all is well. Nothing is changed; where it finds the records at fault, `rebuild` derives them anew.
+    Of a backup, a file or a folder, it checks every byte, and what the backup holds. Exit 0 only when all is well.
+    Nothing is changed; where it finds the records at fault, `rebuild` derives them anew.
     """
+    if folder.is_file() or (folder.is_dir() and not (folder / KEY_FILE).is_file() and is_backup(folder)):
+        verified(folder, passphrase_file, sheet, only_bytes, as_json)
+        return
+    if sheet is not None or only_bytes:
+        raise UsageError(f"{folder} is no backup: --sheet and --only-bytes are for backups")
     told = perform("verify", folder, {}, passphrase_file=passphrase_file, words="verifying")
     if as_json:
         show.emit_json(told)

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from crdtsync.errors import BadValue, DamagedFile, EnvironmentFailure, RefusedError, WrongPassphrase
+from crdtsync.sealing.derivation import derive
 from crdtsync.sealing.hybrid import KEM_SEED_BYTES
 from crdtsync.sealing.identity import SEED_BYTES, Identity
 
@@ -25,6 +26,7 @@ SALT_BYTES: Final = 16
 NONCE_BYTES: Final = 12
 VIEW_KEY_BYTES: Final = 32
 _MAGIC: Final = b"\x89crdtsync key\r\n"
+_DOMAIN_BACKUP: Final = b"crdtsync/backup-key/1"
 _VERSION: Final = 1
 _SLOW, _FAST = 0, 1
 _COSTS: Final = {_SLOW: (256 * 1024, 3, 4), _FAST: (1024, 1, 1)}
@@ -82,6 +84,12 @@ def open_keyfile(data: bytes, passphrase: str) -> KeyFile:
     kem_at = 2 * SEED_BYTES
     view_at = kem_at + KEM_SEED_BYTES
     return KeyFile(plain[:SEED_BYTES], plain[SEED_BYTES:kem_at], plain[kem_at:view_at], plain[view_at:])
+
+
+def backup_key(view_key: bytes) -> bytes:
+    """The key under which a site's backups are sealed (32 bytes): it follows from the key of its view, so that whoever
+    opens the key file opens every backup of the site."""
+    return derive(view_key, b"", _DOMAIN_BACKUP)
 
 
 def is_fast(data: bytes) -> bool:

@@ -147,6 +147,9 @@ class Store(Protocol):
     def key_of_subject(self, subject: str) -> list[KeyObject]:
         """All keys of a subject, by id."""
 
+    def keys_behind(self, after: DataKeyId, limit: int) -> list[KeyObject]:
+        """Keys in order of their ids, beginning behind `after` (b"" for the first): at least one if there is one."""
+
     def erase_keys(self, ids: Iterable[DataKeyId]) -> None:
         """Destroy keys so that no byte of them stays in a file."""
 
@@ -159,8 +162,15 @@ class Store(Protocol):
         noted exactly when they are on disk.
         """
 
+    def append_again(self, stored: Sequence[StoredCommit]) -> LogHead:
+        """Append commits with the times of arrival that an earlier store of this log had kept (a backup). Raises
+        UsageError where they do not stand in the order of arrival, behind this log's end."""
+
     def log_head(self) -> LogHead:
         """How far the log goes."""
+
+    def goes_on_from(self, head: LogHead) -> bool:
+        """Whether the log up to that arrival is the one that `head` sums up."""
 
     def frontier(self) -> dict[LogId, Head]:
         """Per log the last commit that is here."""

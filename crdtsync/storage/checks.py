@@ -36,6 +36,13 @@ def heads_after(commits: Sequence[tuple[Commit, bool]], head_of: Callable[[LogId
     return heads
 
 
+def check_again(stored: Sequence[StoredCommit], head: LogHead) -> None:
+    """Refuse commits of an earlier store that do not stand where that store had them."""
+    for arrival, one in enumerate(stored, head.arrival + 1):
+        if one.arrival != arrival:
+            raise UsageError(f"the commit that had arrived as number {one.arrival} cannot be number {arrival} here")
+
+
 def check_derived(state: ViewState, log: LogHead) -> None:
     """Refuse a view that would be ahead of the log, or beside it (L1)."""
     head = state.head

@@ -18,7 +18,7 @@ from crdtsync.ids import DataKeyId, Head, LogId, MemberHash
 from crdtsync.replication.commit import Commit
 from crdtsync.replication.stored import EMPTY_LOG, KeyObject, LogHead, StoredCommit, next_head
 from crdtsync.storage.base import NO_NOTES, Notes
-from crdtsync.storage.checks import NOTHING_YET, check_sound, heads_after, until_rotten, within
+from crdtsync.storage.checks import NOTHING_YET, check_again, check_sound, heads_after, until_rotten, within
 from crdtsync.storage.memory_persons import MemoryPersons
 
 Undo = Callable[[], None]
@@ -154,6 +154,11 @@ class MemoryStore(MemoryPersons):
         self._guard()
         return sorted(self._subjects.get(subject, {}).values(), key=lambda key: key.id)
 
+    def keys_behind(self, after: DataKeyId, limit: int) -> list[KeyObject]:
+        """Keys in order of their ids, beginning behind `after`."""
+        self._guard()
+        return [self._keys[id_] for id_ in sorted(self._keys) if id_ > after][: max(limit, 1)]
+
     def erase_keys(self, ids: Iterable[DataKeyId]) -> None:
         """Destroy keys; never volatile, since an erasure that was reported must not come back."""
         self._guard()
@@ -170,9 +175,17 @@ class MemoryStore(MemoryPersons):
 
     def append(self, commits: Sequence[tuple[Commit, bool]], arrived_ms: int, notes: Notes = NO_NOTES) -> LogHead:
         """Append commits in a causal order and write `notes`, all or none."""
+        return self._append(commits, [arrived_ms] * len(commits), notes)
+
+    def append_again(self, stored: Sequence[StoredCommit]) -> LogHead:
+        """Append commits with the times of arrival that an earlier store of this log had kept."""
+        check_again(stored, self._heads[-1])
+        return self._append([(one.commit, one.checked) for one in stored], [one.arrived_ms for one in stored], NO_NOTES)
+
+    def _append(self, commits: Sequence[tuple[Commit, bool]], times: Sequence[int], notes: Notes) -> LogHead:
         self._guard()
         heads_after(commits, self._last)
-        for commit, checked in commits:
+        for (commit, checked), arrived_ms in zip(commits, times, strict=True):
             head = next_head(self._heads[-1], commit)
             stored = StoredCommit(head.arrival, arrived_ms, commit, checked)
             self._heads.append(head)
@@ -206,6 +219,11 @@ class MemoryStore(MemoryPersons):
         """How far the log goes."""
         self._guard()
         return self._heads[-1]
+
+    def goes_on_from(self, head: LogHead) -> bool:
+        """Whether the log up to that arrival is the one that `head` sums up."""
+        self._guard()
+        return self._is_prefix(head)
 
     def _is_prefix(self, head: LogHead) -> bool:
         return head.arrival < len(self._heads) and self._heads[head.arrival] == head

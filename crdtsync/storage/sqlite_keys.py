@@ -60,6 +60,16 @@ class SqliteKeys(StorePart):
         return list(_whole(rows(self._keys_db, sql, (subject,))))
 
     @guarded(KEYS_FILE)
+    def keys_behind(self, after: DataKeyId, limit: int) -> list[KeyObject]:
+        """Keys in order of their ids, beginning behind `after`."""
+        sql = "SELECT id, epoch, subject, wrapped FROM data_key WHERE id > ? ORDER BY id LIMIT ?"
+        while page := rows(self._keys_db, sql, (after, max(limit, 1))):
+            if whole := list(_whole(page)):
+                return whole
+            after = page[-1][0]  # a page of nothing but rot is not the end
+        return []
+
+    @guarded(KEYS_FILE)
     def erase_keys(self, ids: Iterable[DataKeyId]) -> None:
         """Destroy keys so that no byte of them stays in a file.
 

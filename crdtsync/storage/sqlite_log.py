@@ -16,7 +16,7 @@ from crdtsync.replication.codec import pack, unpack
 from crdtsync.replication.commit import Commit, commit_from_items
 from crdtsync.replication.stored import EMPTY_LOG, LogHead, StoredCommit, next_head
 from crdtsync.storage.base import NO_NOTES, Notes
-from crdtsync.storage.checks import NOTHING_YET, check_sound, heads_after, until_rotten, within
+from crdtsync.storage.checks import NOTHING_YET, check_again, check_sound, heads_after, until_rotten, within
 from crdtsync.storage.database import DISK_ERRORS, LOG_FILE, open_plain, rows, transaction
 from crdtsync.storage.part import StorePart, guarded
 
@@ -124,13 +124,22 @@ class SqliteLog(StorePart):
     def append(self, commits: Sequence[tuple[Commit, bool]], arrived_ms: int, notes: Notes = NO_NOTES) -> LogHead:
         """Append commits in a causal order and write `notes`, all or none, with one sync. Raises UsageError for a gap
         or a fork (L3)."""
+        return self._append(commits, [arrived_ms] * len(commits), notes)
+
+    @guarded(LOG_FILE)
+    def append_again(self, stored: Sequence[StoredCommit]) -> LogHead:
+        """Append commits with the times of arrival that an earlier store of this log had kept."""
+        check_again(stored, self._log_head)
+        return self._append([(one.commit, one.checked) for one in stored], [one.arrived_ms for one in stored], NO_NOTES)
+
+    def _append(self, commits: Sequence[tuple[Commit, bool]], times: Sequence[int], notes: Notes) -> LogHead:
         heads = heads_after(commits, self._last)
         if not commits and not notes:
             return self._log_head
         new_logs = {log: number for number, log in enumerate(heads.keys() - self._log_numbers.keys(), self._next_log())}
         numbers, sizes = {**self._log_numbers, **new_logs}, {log: self._log_bytes.get(log, 0) for log in heads}
         head, entries = self._log_head, []
-        for commit, checked in commits:
+        for (commit, checked), arrived_ms in zip(commits, times, strict=True):
             header = commit.header
             log = header.log
             head = next_head(head, commit)
@@ -233,6 +242,11 @@ class SqliteLog(StorePart):
                 sql = "SELECT log_bytes FROM entry WHERE log = ? AND sequence = ?"
                 size -= _as_written(self._log_db.execute(sql, (self._log_numbers[log], at - 1)).fetchone(), int)[0]
         return commits, size
+
+    @guarded(LOG_FILE)
+    def goes_on_from(self, head: LogHead) -> bool:
+        """Whether the log up to that arrival is the one that `head` sums up."""
+        return self._is_prefix(head)
 
     def _is_prefix(self, head: LogHead) -> bool:
         """Whether the log, up to that arrival, is the one that `head` sums up (L1)."""

@@ -43,7 +43,7 @@ from crdtsync.replication.commit import (
     header_hash,
     part_hash,
 )
-from crdtsync.replication.stored import EMPTY_LOG, KeyObject, LogHead, key_object, next_head
+from crdtsync.replication.stored import EMPTY_LOG, KeyObject, LogHead, StoredCommit, key_object, next_head
 from crdtsync.storage.base import KindState, Store, StoredConflict, StoredDocument, TableSpec, ViewChange, ViewState
 
 
@@ -252,6 +252,41 @@ def many_keys_at_once(disk: Disk) -> None:
     assert len(store.keys(key.id for key in keys)) == 1500
     store.erase_keys(key.id for key in keys[:1400])
     assert len(store.keys(key.id for key in keys)) == 100
+    store.close()
+
+
+@_case
+def keys_are_listed_in_pages(disk: Disk) -> None:
+    """All of them, each once, by id; what was erased is not among them."""
+    store = disk.open()
+    assert store.keys_behind(DataKeyId(b""), 10) == []
+    keys = sorted((sample_key(n, f"s{n}") for n in range(7)), key=lambda key: key.id)
+    store.put_keys(keys)
+    store.erase_keys([keys[3].id])
+    found: list[KeyObject] = []
+    while page := store.keys_behind(found[-1].id if found else DataKeyId(b""), 2):
+        assert len(page) <= 2
+        found += page
+    assert found == keys[:3] + keys[4:]
+    store.close()
+
+
+@_case
+def commits_come_back_with_their_times(disk: Disk) -> None:
+    """What an earlier store had kept is appended with its times and flags, in its order and no other."""
+    store, log = disk.open(), SampleLog("a")
+    kept = [StoredCommit(number, 1000 + number, log.next(), number % 2 == 0) for number in range(1, 5)]
+    store.append([(kept[0].commit, kept[0].checked)], 1001)
+    with refused(UsageError, "cannot be number 2 here"):
+        store.append_again(kept[2:])
+    before = store.log_head()
+    after = store.append_again(kept[1:])
+    assert after.arrival == 4
+    assert store.goes_on_from(EMPTY_LOG) and store.goes_on_from(before) and store.goes_on_from(after)
+    assert not store.goes_on_from(LogHead(1, after.chain)) and not store.goes_on_from(LogHead(5, after.chain))
+    store.close()
+    store = disk.open()
+    assert store.arrivals(0, 10, 1 << 20) == kept
     store.close()
 
 
