@@ -107,11 +107,12 @@ async def measure(folder: Path, count: int, shape: str) -> dict[str, Any]:
             desk = Desk(weimar, entries)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(desk.work)
-                start = time.perf_counter()
+                start, cpu = time.perf_counter(), time.process_time()
                 made = await jena.revert(by="eve", since=since, preview=True)
                 found["preview_s"] = time.perf_counter() - start
                 await jena.revert(confirm=made["id"], author="bob")
                 found["undo_s"] = time.perf_counter() - start
+                found["undo_cpu_s"] = time.process_time() - cpu
                 tasks.cancel_scope.cancel()
             start = time.perf_counter()
             await agreed(jena, weimar)

@@ -15,8 +15,8 @@ import pytest
 from crdtsync.cli.control import NobodyServes
 from crdtsync.errors import CrdtSyncError, RefusedError
 from crdtsync.limits import revert_records_step
-from tests.scenarios.processes import Practice, Server
-from tests.scenarios.test_s24_kill_nine import Blade
+from tests.scenarios.processes import Practice, Server, until
+from tests.scenarios.test_s24_kill_nine import Blade, touched
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ class Victim:
     def ask(self, verb: str, **arguments: Any) -> Any:
         return self.jena.ask(verb, **arguments)
 
-    def kill_while(self, work: Callable[[Server], Any]) -> list[Any]:
-        """What `work` gave, if it came to its end."""
+    def kill_while(self, work: Callable[[Server], Any], *, soon: bool = False) -> list[Any]:
+        """What `work` gave, if it came to its end. `soon`: it dies right behind the first thing that it writes."""
         given: list[Any] = []
 
         def run() -> None:
@@ -47,8 +47,13 @@ class Victim:
                 given.append(work(self.jena))
 
         thread = threading.Thread(target=run)
+        log = self.jena.folder / "log.db-wal"
+        before = touched(log)
         thread.start()
-        self.blade.wait(self.jena, lambda: not thread.is_alive())
+        if soon:
+            until(lambda: touched(log) != before or not thread.is_alive(), "something to be written")
+        else:
+            self.blade.wait(self.jena, lambda: not thread.is_alive())
         self.jena.kill()
         thread.join()
         self.cut_short += not given
@@ -82,7 +87,9 @@ def play_proposals(practice: Practice, kills: int, seed: int) -> Victim:
         assert [(each["author"], each["records"]) for each in told] == [(author, 7)]
         proposal = told[0]["id"]
         while any(each["id"] == proposal for each in victim.ask("proposals", proposal=None)):
-            victim.kill_while(lambda server, proposal=proposal: server.ask("approve", proposal=proposal, author="anna"))
+            victim.kill_while(
+                lambda server, proposal=proposal: server.ask("approve", proposal=proposal, author="anna"), soon=True
+            )
         for record in records:
             shown = victim.ask("record show", id=record)["fields"]
             assert "title" not in shown and shown["note"] == "Anfang Ende", shown
@@ -94,7 +101,7 @@ def play_proposals(practice: Practice, kills: int, seed: int) -> Victim:
 def play_reverts(practice: Practice, kills: int, seed: int, pieces: int) -> Victim:
     victim = Victim(practice, seed)
     count = pieces * revert_records_step
-    died = 0
+    died = finished = 0
     while died < kills:
         new = {"kind": "task", "fields": {"title": "T", "note": "Anfang"}}
         made = victim.ask("record new many", records=[new] * count, author="eve", reason="")
@@ -115,11 +122,12 @@ def play_reverts(practice: Practice, kills: int, seed: int, pieces: int) -> Vict
             if not done and not left:
                 break  # it ended, and only its answer was lost
             if not done:
-                assert left[0]["done"] == cleared % count
+                assert left[0]["done"] == cleared - finished
         if done:
             assert len(done[0]["commits"]) == pieces, "each piece became one commit, however often it was tried"
         (kept,) = victim.jena.column("SELECT count(*) FROM task WHERE title IS NOT NULL")
         assert kept == 0
+        finished += count
     victim.jena.stop()
     assert victim.jena.verb("verify")["ok"] is True
     return victim
