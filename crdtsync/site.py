@@ -182,6 +182,7 @@ class Site(Opened):
         for a mass change: nothing of it is written, and it waits as a proposal for a second person (`proposals`).
         `mass` says that so many changes are meant, as by an import: the brake lets them pass.
         """
+        await anyio.lowlevel.checkpoint_if_cancelled()  # what waits below is shielded: a loop of writes must end here
         tx = Transaction(self._load, author=author, reason=reason, workstation=workstation, purpose=purpose)
         yield tx
         request = tx.request()

@@ -355,6 +355,19 @@ async def test_a_cancelled_transaction_is_whole_or_not_at_all(jena: Site) -> Non
     await add(jena, Patient(family_name="after"))
 
 
+async def test_a_loop_of_transactions_ends_when_it_is_cancelled(jena: Site) -> None:
+    """Each waits shielded for its own end; the next one does not begin."""
+    written = 0
+    with anyio.move_on_after(60) as scope:
+        while True:
+            async with jena.transaction(author="dr.weber") as tx:
+                tx.add(Patient(family_name="Muster"))
+            written += 1
+            if written == 3:
+                scope.cancel()
+    assert written == 3
+
+
 async def test_a_transaction_that_is_cancelled_inside_its_block_writes_nothing(jena: Site) -> None:
     with anyio.CancelScope() as scope:
         async with jena.transaction() as tx:

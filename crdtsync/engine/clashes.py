@@ -195,7 +195,7 @@ def _near_doses(members: Sequence[Member], _place: str) -> Pairs:
         row = member.row
         vaccine, day, interval = fold_of(row["vaccine"]), _day(row["given_on"]), row["minimum_interval_days"]
         if vaccine and day is not None and not row["entered_in_error"]:
-            days = interval if type(interval) is int else 0
+            days = max(interval, 1) if type(interval) is int else 1  # one dose, entered at two sites
             doses.setdefault(vaccine, []).append((day, member.record, days))
     for vaccine in sorted(doses):
         given = sorted(doses[vaccine])
