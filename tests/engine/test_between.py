@@ -220,7 +220,7 @@ def test_which_allergies_contradict(make_store: MakeStore, fields: dict[str, Any
         (27, 28, {}, True),
         (28, 28, {}, False),
         (0, 28, {}, True),
-        (0, None, {}, False),
+        (0, None, {}, True),
         (20, 28, {"vaccine": "Tetanus"}, False),
         (20, 28, {"vaccine": "FSME "}, True),
         (20, 28, {"entered_in_error": True}, False),
