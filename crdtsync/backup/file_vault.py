@@ -21,8 +21,9 @@ import os
 import struct
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from crdtsync import limits
 from crdtsync.backup.vault import INDEX, KINDS, Progress, disk, locked, name_of
@@ -72,7 +73,7 @@ class FileVault:
     def __init__(self, path: Path, *, writing: bool) -> None:
         self.path = path
         self._lock: FolderLock | None = None
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
         self._added: list[Entry] = []
         try:
             if writing:
@@ -91,7 +92,8 @@ class FileVault:
                 sync_file(self.path)
                 sync_folder(self.path.parent)
             try:
-                self._file = self.path.open("r+b" if writing else "rb")
+                # Unbuffered: what a full disk refused must not be tried again when the file is closed.
+                self._file = self.path.open("r+b" if writing else "rb", buffering=0)
             except FileNotFoundError:
                 raise NotFound(f"there is no backup {self.path}; name what `backup` wrote") from None
             if self._bytes(0, len(MAGIC)) != MAGIC:
@@ -101,14 +103,17 @@ class FileVault:
                 self._handle.truncate(self._slot.end)
 
     @property
-    def _handle(self) -> BinaryIO:
+    def _handle(self) -> FileIO:
         if self._file is None:
             raise StorageFailure(f"the backup {self.path} is closed; open it again")
         return self._file
 
     def _bytes(self, place: int, size: int) -> bytes:
         self._handle.seek(place)
-        return self._handle.read(size)
+        found = b""
+        while len(found) < size and (more := self._handle.read(size - len(found))):
+            found += more
+        return found
 
     def _load(self) -> None:
         """The newest state that was published."""
@@ -173,10 +178,11 @@ class FileVault:
 
     def _write(self, place: int, data: bytes) -> None:
         self._handle.seek(place)
-        self._handle.write(data)
+        left = memoryview(data)
+        while left:
+            left = left[self._handle.write(left) :]
 
     def _sync(self) -> None:
-        self._handle.flush()
         sync_file(self.path)
         if hasattr(os, "posix_fadvise"):  # what is read back comes from the disk, where the system can be asked
             os.posix_fadvise(self._handle.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
@@ -250,7 +256,7 @@ class FileVault:
             sync_folder(self.path.parent)
         finally:
             beside.unlink(missing_ok=True)
-            self._file = self.path.open("r+b")
+            self._file = self.path.open("r+b", buffering=0)
             self._load()
 
     def discard(self) -> None:

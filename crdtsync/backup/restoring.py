@@ -20,7 +20,7 @@ from crdtsync.backup.opening import Backup, chosen, opened_by_passphrase, readin
 from crdtsync.backup.schedule import META_RESTORED
 from crdtsync.backup.vault import Progress, disk
 from crdtsync.errors import AlreadyOpen, DamagedFile, StorageFailure, UsageError
-from crdtsync.folder import KEY_FILE, check_free
+from crdtsync.folder import KEY_FILE, check_free, discard
 from crdtsync.host import META_RECOVERING
 from crdtsync.ids import MemberHash
 from crdtsync.replication.codec import pack
@@ -92,7 +92,11 @@ def fill(
             if into.exists():
                 into.rmdir()
             draft.rename(into)
-            sync_folder(into.parent)
+            try:
+                sync_folder(into.parent)
+            except OSError:
+                discard(into)
+                raise
     finally:
         if lock is not None:
             lock.release()

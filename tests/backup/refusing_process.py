@@ -1,6 +1,6 @@
-"""Under the recorder: each call to the disk of a backup, and of a restore, is refused in turn. Prints what came of it.
+"""Under the recorder: every STEP-th call to the disk of a backup, and of a restore, is refused. Prints what came of it.
 
-    python -m tests.backup.refusing_process FOLDER file|folder [STEP]
+    python -m tests.backup.refusing_process FOLDER file|folder STEP
 """
 
 from __future__ import annotations
