@@ -91,6 +91,13 @@ FIELDS: dict[str, dict[str, Any]] = {
         "patient": ID, "title": "Brief", "type": "letter", "retracted": True,
         "versions": [{"file": "f", "media_type": "application/pdf", "size": 7, "author": "dr.weber", "at": AT}],
     },
+    "detected_issue": {
+        "patient": ID, "code": "field", "severity": "high", "field": "dosage", "implicated": [ID], "assignee": "anna",
+        "comments": [{"author": "anna", "at": AT, "text": "asked"}],
+        "acknowledged": [{"author": "anna", "at": AT, "text": "seen"}],
+        "dismissed": {"author": "anna", "at": AT, "text": "none"},
+        "resolved": {"author": "anna", "at": AT, "text": "called", "values": {"dosage": [1]}, "decided": {"dosage": 1}},
+    },
     "task": {
         "title": "anrufen", "patient": ID, "assignee": "empfang", "due": DAY, "note": "bald", "done": True,
     },
