@@ -30,6 +30,10 @@ def history(
     limit: Annotated[
         int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many.", show_default=False)
     ] = None,
+    alone: Annotated[
+        bool,
+        typer.Option("--alone", help="Of a patient: without those that are linked to it as the same person."),
+    ] = False,
     export: Annotated[
         Path | None,
         typer.Option(
@@ -53,21 +57,24 @@ def history(
         return
     if author or reason:
         raise UsageError("--author and --reason are noted in an export: name the file by --export")
-    arguments = {"id": record, "after": after, "limit": limit}
+    arguments = {"id": record, "linked": not alone, "after": after, "limit": limit}
     told = perform("history", folder, arguments, passphrase_file=passphrase_file, words="reading the log")
     if as_json:
         show.emit_json(told)
         return
+    several = len({entry["record"] for entry in told}) > 1
     for entry in told:
-        _say(entry)
+        _say(entry, several)
     if not told:
         show.say("Nothing more.")
 
 
-def _say(entry: dict[str, Any]) -> None:
+def _say(entry: dict[str, Any], several: bool) -> None:
     who = entry["author"] or "nobody named"
     why = f": {entry['reason']}" if entry["reason"] else ""
     show.say(f"{entry['at'] or '(time not known)'}  {who} at {entry['site']}{why}")
+    if several:
+        show.say(f"  record {entry['record']}")
     show.say(f"  commit {entry['commit']}, here since {entry['arrived_at'] or '(not known)'}")
     if entry["state"] != "applied":
         show.say(f"  {entry['state']}: {entry['why']}")
@@ -87,7 +94,8 @@ def _value(value: Any) -> str:
 @action("history")
 async def history_here(site: Site, arguments: Arguments, report: Report) -> list[dict[str, Any]]:
     """One object per commit, as the library gives them."""
-    return await site.history(arguments["id"], after=arguments["after"], limit=arguments["limit"])
+    linked, after, limit = arguments["linked"], arguments["after"], arguments["limit"]
+    return await site.history(arguments["id"], linked=linked, after=after, limit=limit)
 
 
 def _export(

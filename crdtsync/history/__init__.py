@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
+from heapq import merge
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from crdtsync.history.told import history
 from crdtsync.host import Host
 from crdtsync.ids import CommitId, RecordId
 from crdtsync.opened import Opened
+from crdtsync.practice import Patient
 from crdtsync.query import Questions
 from crdtsync.sealing.signing import Verifier
 
@@ -38,25 +40,38 @@ class History:
         self._loading = Loading(site, derived)
 
     async def __call__(
-        self, record: str, *, kind: str | None = None, after: str | None = None, limit: int | None = None
+        self,
+        record: str,
+        *,
+        kind: str | None = None,
+        linked: bool = True,
+        after: str | None = None,
+        limit: int | None = None,
     ) -> list[dict[str, Any]]:
-        """Every change of a record, oldest first: commit, site, author, reason, workstation, purpose, the three times
-        `at`, `written_at` and `arrived_at`, `state`, and `changes` with `field`, `before` and `after` each.
+        """Every change of a record, oldest first: record, commit, site, author, reason, workstation, purpose, the three
+        times `at`, `written_at` and `arrived_at`, `state`, and `changes` with `field`, `before` and `after` each.
 
-        The same at every site but for `arrived_at`. `after` names the commit behind which to go on, `limit` how many.
+        Of a patient also what became of those that were linked to it as the same person, unless `linked` is false. The
+        same at every site but for `arrived_at`. `after` names the commit behind which to go on, `limit` how many.
         Raises NotFound for a record, or a commit of it, that is not here.
         """
         name = kind or await self._loading.kind_of(RecordId(record))
-        told = await self._loading.told(name, RecordId(record))
-        if kind is not None and not told:
+        told = {RecordId(record): await self._loading.told(name, RecordId(record))}
+        if kind is not None and not told[RecordId(record)]:
             raise NotFound(f"there is no {kind} with the id {record} here")
+        if linked and name == Patient.kind:
+            for other in await self._questions.same_person(RecordId(record)):
+                if other not in told:
+                    told[other] = await self._loading.told(name, other)
         name_of = self._site.driver.replica.describe
 
         def tell() -> list[dict[str, Any]]:
-            found = history(name, RecordId(record), told, name_of)
+            each = [history(name, one, steps, name_of) for one, steps in sorted(told.items())]
+            found = merge(*each, key=lambda entry: (entry["at"] or "", entry["commit"]))
             if after is not None and not any(entry["commit"] == after for entry in found):
                 raise NotFound(f"no commit {after} changed this record; name one that its history lists")
-            return list(islice(found, limit))
+            rest = (entry for entry in found if entry["commit"] != after)  # one commit may change several of them
+            return list(islice(rest, limit))
 
         return await anyio.to_thread.run_sync(tell)
 

@@ -30,6 +30,7 @@ def entry(kind: str, record: RecordId, step: Step, name_of: Callable[[ReplicaId]
     account = step.account
     known = step.before is not None and step.after is not None
     found: dict[str, Any] = {
+        "record": record,
         "commit": commit_text(step.commit),
         "site": name_of(replica_of(step.commit.log)),
         "author": "" if account is None else account.author,

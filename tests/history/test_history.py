@@ -147,3 +147,20 @@ async def test_when_what_is_held_changes_meanwhile_it_is_read_anew(
 def test_a_time_that_no_calendar_has_is_told_all_the_same() -> None:
     assert time_text(0) == "1970-01-01T00:00:00.000+00:00"
     assert time_text(2**60) == f"{2**60} ms since 1970"
+
+
+async def test_the_history_of_a_person_is_that_of_all_linked_patients(tmp_path: Path) -> None:
+    async with create(tmp_path / "jena") as jena:
+        one, two = Patient(family_name="Muster"), Patient(family_name="Mustermann")
+        await add(jena, one)
+        await add(jena, two)
+        await jena.link(one.id, two.id, author="dr.weber", reason="same card")
+        both = await jena.history(one.id)
+        assert both == await jena.history(two.id)
+        assert {entry["record"] for entry in both} == {one.id, two.id}
+        assert [entry["at"] for entry in both] == sorted(entry["at"] for entry in both)
+        mine = await jena.history(one.id, linked=False)
+        assert mine == [entry for entry in both if entry["record"] == one.id]
+        assert await jena.history(one.id, after=both[0]["commit"]) == both[1:]
+        await jena.unlink(one.id, two.id, author="dr.weber")
+        assert {entry["record"] for entry in await jena.history(two.id)} == {two.id}
