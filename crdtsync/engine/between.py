@@ -210,6 +210,8 @@ def _records(store: Store, kind: str) -> Iterator[RecordId]:
     after = (kind, "")
     while page := store.documents(kind, after, _PAGE):
         yield from (stored.record for stored in page if is_record_id(stored.record))
+        if (page[-1].kind, page[-1].record) <= after:
+            return  # a view that somebody has changed; whoever looks at its documents says so
         after = (page[-1].kind, page[-1].record)
 
 

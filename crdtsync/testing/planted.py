@@ -20,6 +20,7 @@ from crdtsync.replication.codec import unpack
 from crdtsync.replication.commit import Change, Commit, decode_header, header_hash
 from crdtsync.replication.frontier import Frontier
 from crdtsync.replication.stored import KeyObject, LogHead, key_from_items
+from crdtsync.storage.base import NO_NOTES, Notes
 from crdtsync.storage.memory import MemoryStore
 from crdtsync.testing.disk import flipped
 from crdtsync.testing.node import Node
@@ -58,10 +59,10 @@ def _acknowledge_early(node: Node) -> None:
 def _skip_sync(node: Node) -> None:
     disk, append = node.disk, node.disk.append
 
-    def unsynced(commits: Sequence[tuple[Commit, bool]], arrived_ms: int) -> LogHead:
+    def unsynced(commits: Sequence[tuple[Commit, bool]], arrived_ms: int, notes: Notes = NO_NOTES) -> LogHead:
         disk.sync_log = False
         try:
-            return append(commits, arrived_ms)
+            return append(commits, arrived_ms, notes)
         finally:
             disk.sync_log = True
 
@@ -225,9 +226,9 @@ def _send_early(node: Node) -> None:
     def early(requests: Any, grant: Any) -> Any:
         disk, append = node.disk, node.disk.append
 
-        def told_first(commits: Sequence[tuple[Commit, bool]], arrived_ms: int) -> LogHead:
+        def told_first(commits: Sequence[tuple[Commit, bool]], arrived_ms: int, notes: Notes = NO_NOTES) -> LogHead:
             node.handle(events.Wrote([commit for commit, _ in commits], []))
-            return append(commits, arrived_ms)
+            return append(commits, arrived_ms, notes)
 
         _patch(disk, "append", told_first)
         try:
@@ -325,12 +326,12 @@ def _retry_sync(node: Node) -> None:
     disk = node.disk
     append = disk.append
 
-    def stubborn(commits: Sequence[tuple[Commit, bool]], arrived_ms: int) -> LogHead:
+    def stubborn(commits: Sequence[tuple[Commit, bool]], arrived_ms: int, notes: Notes = NO_NOTES) -> LogHead:
         try:
-            return append(commits, arrived_ms)
+            return append(commits, arrived_ms, notes)
         except StorageFailure:
             disk.failure = ""
-            return append(commits, arrived_ms)
+            return append(commits, arrived_ms, notes)
 
     if "append" not in vars(disk):
         _patch(disk, "append", stubborn)
