@@ -20,10 +20,13 @@ _SAID: Final = ("patient", "same_as")
 
 
 def states_of(db: sqlite3.Connection, sql: str = STATES) -> dict[str, KindState]:
-    """What was noted of kinds' rows."""
+    """What was noted of kinds' rows. Raises DatabaseError when that has rotted: a page of zeros passes SQLCipher."""
     found = {}
     for kind, declared, former, after, behind, done in rows(db, sql):
-        columns = json.loads(behind)
+        try:
+            columns, _, _ = (json.loads(text or "null") for text in (behind, declared, former))
+        except (TypeError, ValueError):
+            raise sqlite3.DatabaseError("what is noted of tables is not what was written") from None
         found[kind] = KindState(declared, former, after, None if columns is None else tuple(columns), done)
     return found
 

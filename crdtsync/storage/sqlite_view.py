@@ -12,6 +12,7 @@ from crdtsync.errors import RefusedError, StorageFailure, UsageError
 from crdtsync.ids import DataKeyId, RecordId
 from crdtsync.replication.stored import LogHead
 from crdtsync.storage.base import StoredConflict, StoredDocument, TableSpec, ViewChange, ViewState
+from crdtsync.storage.behind import states_of
 from crdtsync.storage.between_tables import BetweenTables
 from crdtsync.storage.checks import EMPTY_VIEW, check_derived
 from crdtsync.storage.database import (
@@ -80,6 +81,7 @@ class SqliteView(SqliteLog):
     def _connect_view(self) -> None:
         self._view_db = db = open_encrypted(self._view_folder, VIEW_FILE, self._view_key)
         self._view_state = read_state(db)
+        states_of(db)
         self._tables: dict[str, KindTable] = known_tables(db)
         self._writer = ViewWriter(db, self._tables)
         self._between = BetweenTables(db, self._tables, self._writer.number_of)

@@ -730,7 +730,7 @@ def rows_are_derived_anew(disk: Disk) -> None:
     other = replace(sample_change(1, 2, conflicts=2), words="other words", arrival=9)
     other = replace(other, conflicts=[replace(c, detected_ms=99_000) for c in other.conflicts])
     other = replace(other, document=replace(other.document, damaged="Not shown."))
-    after = {KIND: KindState("declared", "former", sample_record(1), ("number",), 1), OTHER: KindState("", "")}
+    after = {KIND: KindState('"declared"', '"former"', sample_record(1), ("number",), 1), OTHER: KindState("", "")}
     store.begin_view()
     store.write_rows([other, replace(sample_change(2), row=None, words=""), sample_change(3)])
     for kind, state in after.items():
@@ -747,7 +747,7 @@ def rows_are_derived_anew(disk: Disk) -> None:
     assert [conflict.detected_ms for conflict in store.conflicts()] == [1001, 99_000]
     assert store.kind_states() == after
     store.begin_view()
-    store.write_kind_state(OTHER, KindState("dropped", "", "", None, 7))
+    store.write_kind_state(OTHER, KindState('"dropped"', "", "", None, 7))
     store.abort_view()
     store.reset_view()
     assert store.kind_states() == after, "what was noted of declarations outlives the rows"
