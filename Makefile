@@ -34,7 +34,7 @@ test: venv
 	$(PY) -m pytest -q -n auto --dist worksteal
 
 slow: venv
-	$(PY) -m pytest -q -m slow
+	$(PY) -m pytest -q -m slow -n auto --dist worksteal
 
 lint: venv
 	$(VENV)/bin/ruff check .
