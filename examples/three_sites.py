@@ -73,7 +73,7 @@ async def main(folder: Path) -> None:
                     )
                 )
             assert tx.commit is not None
-            await weimar.wait_for(tx.commit, sites=3)  # Weimar, in the middle, hears what both the others have on disk
+            await jena.wait_for(tx.commit, sites=3)  # Jena hears through Weimar what Gera has on disk
             print("At Gera:", (await gera.get(Patient, erika.id)).family_name)
 
         # Cut off: nobody serves, and everybody works on. Two doctors change the same dosage.

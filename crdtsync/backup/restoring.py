@@ -96,6 +96,11 @@ def fill(
                 sync_folder(into.parent)
             except OSError:
                 discard(into)
+                if into.exists():  # nor did the disk take its name away again
+                    raise StorageFailure(
+                        f"{into} is restored, but its disk does not say that it stays there: remove that folder, see "
+                        "to the disk, and restore again"
+                    ) from None
                 raise
     finally:
         if lock is not None:

@@ -147,7 +147,8 @@ def test_two_sites_meet_a_deadly_update_of_one(practice: Practice, monkeypatch: 
     jena.serve(weimar)
     until(lambda: status_of(jena)["records"], "Jena has the patient")
     held_by_all("Weimar", patient, jena, weimar)
-    assert [worker(server)["started"] for server in (jena, weimar)] == [2, 2]
+    assert worker(weimar)["started"] == 2
+    assert worker(jena)["started"] <= 2, "Weimar's word may have come before Jena tried it"
     new = weimar.write("patient", family_name="Neu")
     converged(jena, weimar, records=2)
     assert jena.show(new)["fields"]["family_name"] == "Neu"
