@@ -40,6 +40,9 @@ class Form:
 
 FORMS: Final[Mapping[str, Form]] = {
     "seeds": Form("5,000 simulated practices", ("crdtsync.testing", "--seeds", "5000", "--json")),
+    "schedules": Form(
+        "10,000 random schedules of conflicts", ("tests.scenarios.schedules", "--schedules", "10000", "--acts", "40")
+    ),
     "planted": Form("each planted bug and the seed that finds it", ("crdtsync.testing", "--planted-table", "--json")),
     "removed-checks": Form("each check on a commit's way taken out", ("tests.removed_checks",)),
     "power-cuts": Form("20,000 images of cut power", ("crdtsync.testing.power_cuts", "--images", "20000", "--json")),
