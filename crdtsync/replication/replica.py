@@ -68,6 +68,7 @@ class Replica:
         self._branches = Branches(self._core)
         self._recovering = Recovering(self._core, recovering)
         self._line = line
+        self._wakeup = self._due()
 
     # -- what the driver may look at ---------------------------------------------------------------------------------
 
@@ -141,6 +142,9 @@ class Replica:
     @property
     def wakeup(self) -> float:
         """When the driver must come back with a `Tick` at the latest; never, while there is no link to look after."""
+        return self._wakeup
+
+    def _due(self) -> float:
         due = min(self._recovering.due, self._forks.due)
         if not self._core.peers:
             return due
@@ -181,8 +185,10 @@ class Replica:
         self._branches.look()
         for peer, error in self._recovering.look():
             self._give_up(peer, error)
-        if now >= self.wakeup:
+        self._wakeup = self._due()
+        if now >= self._wakeup:
             self._tick()
+            self._wakeup = self._due()
         return core.out
 
     def _tick(self, _: events.Tick | None = None) -> None:

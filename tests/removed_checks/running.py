@@ -136,7 +136,8 @@ def _test(run: _Run) -> int:
     sys.path[:] = [str(run.copy), *(path for path in sys.path if path and Path(path).resolve() != ROOT)]
     import pytest
 
-    options = ["-q", "-x", "--no-header", "--tb=no", "-p", "no:cacheprovider", f"--rootdir={run.copy}"]
+    options = ["-q", "-x", "--no-header", "--tb=no", f"--rootdir={run.copy}", "-p", "no:cacheprovider"]
+    options += ["-p", "no:unraisableexception"]  # what the process before had left open says nothing of the check
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # plugins among the libraries are here already
     code = int(pytest.main([*options, *run.check.test.split()]))
     sys.stdout.flush()

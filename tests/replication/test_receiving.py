@@ -198,7 +198,6 @@ def test_a_log_that_is_set_aside_takes_no_credit_and_is_not_asked_for() -> None:
     b.hear(1, commits(*gone.commits))
     peer = b.core.peers[1]
     assert peer.waiting == 0 and b.core.inbox.commits == 0
-    b.said(1)
     b.hear(1, messages.Have(((gone.log, gone.commits[-1].head),), False))
     b.later(10 * limits.feed_stall_s)
     assert not [said for said in b.said(1) if isinstance(said, messages.Feed)]
