@@ -149,6 +149,7 @@ def restores(practice: Practice, call: Call, kills: int, seed: int) -> int:
     return cut_short
 
 
+@pytest.mark.slow
 def test_a_restore_that_is_killed(practice: Practice, call: Call) -> None:
     restores(practice, call, kills=2, seed=1)
 

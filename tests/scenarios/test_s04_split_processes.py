@@ -75,6 +75,7 @@ def ends_of(practice: Practice, orders: Sequence[Sequence[str]], keep: Path) -> 
     return ends
 
 
+@pytest.mark.slow
 def test_three_orders_of_rejoining_end_alike(practice: Practice, tmp_path: Path) -> None:
     assert len(ends_of(practice, [ORDERS[0], ORDERS[3], ORDERS[4]], tmp_path / "apart")) == 1
 

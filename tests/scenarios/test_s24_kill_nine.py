@@ -206,6 +206,7 @@ def die(practice: Practice, cycles: int, seed: int) -> Trial:
     return trial
 
 
+@pytest.mark.slow
 def test_six_kills(practice: Practice) -> None:
     assert die(practice, cycles=2, seed=1).kills == 6
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 
+import pytest
+
 from tests.scenarios.processes import Practice, Server, converged, until
 
 last_hour = 100
@@ -13,6 +15,7 @@ def has(server: Server, records: int) -> None:
     until(lambda: server.digest()["records"] >= records, f"{records} records at {server.name}")
 
 
+@pytest.mark.slow
 def test_what_one_lacks_of_a_dead_site_comes_from_the_other(practice: Practice) -> None:
     jena, weimar, gera = practice.found("Jena", "Weimar", "Gera")
     jena.serve()

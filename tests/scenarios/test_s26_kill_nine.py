@@ -133,10 +133,12 @@ def play_reverts(practice: Practice, kills: int, seed: int, pieces: int) -> Vict
     return victim
 
 
+@pytest.mark.slow
 def test_killed_while_confirming(practice: Practice) -> None:
     play_proposals(practice, 1, seed=1)
 
 
+@pytest.mark.slow
 def test_killed_while_reverting(practice: Practice) -> None:
     play_reverts(practice, 1, seed=1, pieces=4)
 

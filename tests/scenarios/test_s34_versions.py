@@ -71,6 +71,7 @@ async def test_three_versions_edit_one_record_and_none_loses_what_another_knows(
             assert code == 1 and "device.serial was declared here before, and this program lacks it" in complaint
 
 
+@pytest.mark.slow
 async def test_rows_are_derived_anew_while_all_goes_on_and_over_a_kill(tmp_path: Path) -> None:
     """A site that ran version 1 starts version 2: documents and known columns answer at once, also writing goes on; a
     kill -9 in the middle costs nothing; what is asked of the new columns is never answered in part."""

@@ -99,6 +99,7 @@ def refuses_and_reads(server: Server, record: str) -> dict[str, Any]:
     return dict(status)
 
 
+@pytest.mark.slow
 def test_a_full_disk_while_receiving(practice: Practice, small_disk: SmallDisk, tmp_path: Path) -> None:
     jena, weimar, gera = practice.found("Jena", "Weimar", "Gera")
     disk = small_disk(weimar)

@@ -33,6 +33,7 @@ def poisons(folder: Path) -> dict[str, bytes]:
     return found | {f"bomb {depth}": bomb(depth, 7) for depth in (500, 3_300, 20_000, 50_000, 100_000)}
 
 
+@pytest.mark.slow
 def test_some_poison(practice: Practice, test_data: Path) -> None:
     every = poisons(test_data / "poison")
     some = ["21_0_apply_PanicException_base0.bin", "22_9_apply_signal7_base1.bin", "bomb 100000"]

@@ -101,6 +101,7 @@ def test_all_bundles(practice: Practice, test_data: Path) -> None:
     assert live_through(practice, bundles(test_data))["created"] > 9_000
 
 
+@pytest.mark.slow
 def test_the_same_bundle_imported_at_two_sites_apart_gives_each_thing_once(practice: Practice, test_data: Path) -> None:
     jena, weimar, gera = practice.found("Jena", "Weimar", "Gera")
     first, second, third = bundles(test_data)[:3]

@@ -17,6 +17,7 @@ def problems(library: Path, cases: list[str], planted: str = "", acts: int = io_
     return [one for one in found if one["problems"]]
 
 
+@pytest.mark.slow
 def test_whatever_call_is_refused_no_promise_breaks(library: Path) -> None:
     cases = io_faults.cases_of(str(library), 1, 30, acts=5)
     assert len(cases) == 30
