@@ -25,9 +25,10 @@ class KindTable:
         self._known = frozenset(columns)
         names = ", ".join(["_rowid_", "id", *map(quoted, columns)])
         places = ", ".join("?" * (len(columns) + 2))
-        self.insert = f"INSERT INTO {self.name} ({names}) VALUES ({places})"
+        into = f"INTO {self.name} ({names}) VALUES ({places})"
+        self.insert = f"INSERT OR REPLACE {into}"  # somebody may have taken the document away, and left the row
         updates = ", ".join(f"{quoted(column)} = excluded.{quoted(column)}" for column in columns) or "id = id"
-        self.upsert = f"{self.insert} ON CONFLICT (id) DO UPDATE SET {updates}"
+        self.upsert = f"INSERT {into} ON CONFLICT (id) DO UPDATE SET {updates}"
         self.delete = f"DELETE FROM {self.name} WHERE id = ?"
 
     def values(self, number: int, record: RecordId, row: Mapping[str, Any], change: ViewChange) -> tuple[Any, ...]:

@@ -285,6 +285,19 @@ def test_files_of_a_newer_version_are_refused(tmp_path: Path) -> None:
     assert not isinstance(raised.value, DamagedFile)
 
 
+def test_a_row_whose_document_vanished_is_written_over(tmp_path: Path) -> None:
+    """Somebody deletes documents behind the program's back, just when it derives one of them anew."""
+    with closing(SqliteStore(tmp_path, VIEW_KEY)) as store:
+        store.declare_tables([TABLE])
+        write_records(store, [sample_change(number) for number in range(3)])
+        store._view.execute("DELETE FROM _document WHERE record = ?", (sample_record(1),))
+    with closing(SqliteStore(tmp_path, VIEW_KEY)) as store:
+        store.declare_tables([TABLE])
+        write_records(store, [sample_change(1)])
+        assert store.shows(sample_change(1))
+        assert store._view.execute(f"SELECT count(*) FROM {KIND}").fetchone() == (3,)
+
+
 def test_a_view_without_histories_is_derived_anew(tmp_path: Path) -> None:
     """One of schema 1 that holds records is thrown away (L8); an empty one goes on."""
     for count in (3, 0):
