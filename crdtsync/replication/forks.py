@@ -8,6 +8,7 @@ given up.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -92,7 +93,9 @@ class Forks:
     @property
     def due(self) -> float:
         """When `run` wants to be called next; infinite while nothing is compared."""
-        return min((s.asked_at + limits.repair_interval_s for s in self._searches.values()), default=float("inf"))
+        if not self._searches:
+            return math.inf
+        return min(s.asked_at + limits.repair_interval_s for s in self._searches.values())
 
     def proofs(self) -> list[ForkProof]:
         """Proofs to be written into the membership."""

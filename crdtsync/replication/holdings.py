@@ -6,6 +6,7 @@ is news is passed on, at most once every `holdings_interval_s` and link.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 
 from crdtsync import limits
@@ -28,7 +29,10 @@ class Holdings:
     @property
     def due(self) -> float:
         """When `pass_on` has something to do next; infinite while nothing is to be told."""
-        return self._next if any(peer.hearsay for peer in self._core.peers.values()) else float("inf")
+        for peer in self._core.peers.values():
+            if peer.hearsay:
+                return self._next
+        return math.inf
 
     def of(self, replica: ReplicaId) -> Frontier:
         """What `replica` is known to have on disk. Not to be changed."""

@@ -159,11 +159,15 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """What the sender's documents sum up to at this frontier and membership (L5)."""
+    """What the sender's documents sum up to at this frontier and membership (L5).
+
+    `credit` repeats what `Credit` says; 0, as older programs send, says nothing of it.
+    """
 
     frontier: bytes
     members: bytes
     digest: bytes
+    credit: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -483,6 +487,7 @@ def _digest(m: list[Any]) -> Digest:
         check_bytes(m[1], HASH_BYTES, "digest frontier"),
         check_bytes(m[2], HASH_BYTES, "digest members"),
         check_bytes(m[3], HASH_BYTES, "digest"),
+        check_int(m[4], 0, _COUNT_MAX, "credit") if len(m) > 4 else 0,
     )
 
 
@@ -522,7 +527,7 @@ _ENCODERS: Final[dict[type, tuple[int, Callable[[Any], list[Any]]]]] = {
     Credit: (9, lambda m: [m.size]),
     WantKeys: (10, lambda m: [list(m.ids)]),
     Keys: (11, lambda m: [[key_items(key) for key in m.keys]]),
-    Digest: (12, lambda m: [m.frontier, m.members, m.digest]),
+    Digest: (12, lambda m: [m.frontier, m.members, m.digest, *([m.credit] if m.credit else ())]),
     Ping: (13, lambda m: [m.sent, m.time]),
     Pong: (14, lambda m: [m.time]),
     Holding: (15, lambda m: [m.replica, [[log, head.sequence, head.hash] for log, head in m.heads]]),

@@ -66,11 +66,15 @@ class Recovering:
     @property
     def active(self) -> bool:
         """Whether nothing may be written here now."""
+        if not self._claimants:
+            return self._no_goal
         return self._no_goal or any(claimant.stops_writing for claimant in self._claimants.values())
 
     @property
     def due(self) -> float:
         """When patience with somebody ends."""
+        if not self._claimants:
+            return math.inf
         return min(
             (c.since + limits.claim_patience_s - c.waited for c in self._claimants.values() if _waits(c)),
             default=math.inf,

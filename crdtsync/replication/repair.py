@@ -16,7 +16,7 @@ from crdtsync.replication.commit import Commit
 from crdtsync.replication.effects import Close, Mend
 from crdtsync.replication.events import Derived
 from crdtsync.replication.gossip import Turn
-from crdtsync.replication.messages import Credit, Digest, Feed, Ping, Unfeed, WantAgain, WantKeys
+from crdtsync.replication.messages import Digest, Feed, Ping, Unfeed, WantAgain, WantKeys
 from crdtsync.replication.narrowing import Narrowing
 from crdtsync.replication.receiving import Receiving
 from crdtsync.replication.session import Peer, Phase
@@ -70,15 +70,14 @@ class Repair:
             return
         if peer.credit <= 0 or silent >= limits.ping_interval_s:
             core.send(peer, ping(core, peer), urgent=False)
-        self._receiving.grant(peer, step=1)
-        core.send(peer, Credit(peer.granted))
-        core.send(peer, self._digest())
+        peer.granted = max(peer.granted, peer.allowance())
+        core.send(peer, self._digest(peer.granted))
         serving.resume(core, peer)
 
-    def _digest(self) -> Digest:
+    def _digest(self, credit: int = 0) -> Digest:
         core = self._core
         at = self._place()
-        return Digest(at[0], core.members_digest(), self._digests.get(at, _NO_DIGEST))
+        return Digest(at[0], core.members_digest(), self._digests.get(at, _NO_DIGEST), credit)
 
     def _place(self) -> tuple[bytes, int]:
         """From what a view follows that is up to date."""

@@ -150,8 +150,8 @@ class Replica:
             return due
         due = min(due, self._repair.due, self._holdings.due)
         for peer in self._core.peers.values():
-            if peer.unsaid:
-                due = min(due, peer.told_at + limits.have_interval_s)
+            if peer.unsaid and peer.told_at + limits.have_interval_s < due:
+                due = peer.told_at + limits.have_interval_s
         return due
 
     def holding(self, replica: ReplicaId) -> Frontier:
@@ -376,6 +376,8 @@ class Replica:
             self._core.out.append(StoreKeys(asked))
 
     def _digest(self, peer: Peer, message: messages.Digest) -> None:
+        if message.credit:
+            serving.credit(self._core, peer, message.credit)
         self._repair.compare(peer, message)
 
     def _holding(self, peer: Peer, message: messages.Holding) -> None:

@@ -48,6 +48,7 @@ class Core:
     """Membership records that count here and are on their way to the disk: others do not hear of them yet (L1)."""
     out: list[Effect] = field(default_factory=list)
     now: float = 0.0
+    _members: tuple[tuple[MemberHash, ...], bytes] = ((), messages.members_digest(()))
 
     def send(self, peer: Peer, message: messages.Message, *, urgent: bool = True) -> None:
         """Say something to a peer."""
@@ -62,7 +63,10 @@ class Core:
 
     def members_digest(self) -> bytes:
         """A hash of the newest membership records that are here."""
-        return messages.members_digest(self.membership.heads)
+        heads = self.membership.heads
+        if heads != self._members[0]:
+            self._members = heads, messages.members_digest(heads)
+        return self._members[1]
 
     def alarm(self, kind: str, text: str) -> None:
         """Tell people."""

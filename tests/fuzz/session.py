@@ -88,7 +88,7 @@ def _sayings(book: people.Book, more: people.Book, *logs: list[Commit]) -> Itera
     yield messages.Credit(2**20)
     yield messages.WantKeys((data_key("erika").id,))
     yield messages.Keys((data_key("erika"), data_key("hans")))
-    yield messages.Digest(bytes(32), bytes(32), bytes(32))
+    yield messages.Digest(bytes(32), bytes(32), bytes(32), 2**20)
     yield messages.Ping(100, 1_000)
     yield messages.Pong(1_000)
     yield messages.Holding(people.replica("c"), heads)

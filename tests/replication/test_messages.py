@@ -50,7 +50,7 @@ said = st.one_of(
     st.builds(m.Credit, counts),
     st.builds(m.WantKeys, tuples(key_ids)),
     st.builds(m.Keys, st.sampled_from([(), KEYS])),
-    st.builds(m.Digest, hashes, hashes, hashes),
+    st.builds(m.Digest, hashes, hashes, hashes, counts),
     st.builds(m.Ping, counts, counts),
     st.builds(m.Pong, counts),
     st.builds(m.Holding, replicas, tuples(heads)),

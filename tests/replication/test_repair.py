@@ -84,7 +84,18 @@ def test_credit_is_told_again() -> None:
     a, _ = sites("a", "b")
     a.greet(1, "b")
     a.later(STEP)
-    assert said(a, messages.Credit) == [messages.Credit(a.core.peers[1].granted)]
+    [told] = said(a, messages.Digest)
+    assert isinstance(told, messages.Digest) and told.credit == a.core.peers[1].granted > 0
+
+
+def test_credit_that_comes_with_a_digest_counts() -> None:
+    a, _ = sites("a", "b")
+    a.greet(1, "b")
+    a.core.peers[1].sent = 4_000
+    a.hear(1, messages.Digest(bytes(32), bytes(32), bytes(32), 4_000 + limits.in_flight_bytes_max))
+    assert a.core.peers[1].credit == limits.in_flight_bytes_max
+    a.hear(1, messages.Digest(bytes(32), bytes(32), bytes(32)))  # an older program's says nothing of it
+    assert a.core.peers[1].credit == limits.in_flight_bytes_max
 
 
 def test_a_lost_message_of_commits_leaks_no_credit() -> None:

@@ -130,8 +130,9 @@ class Wired(Site):
 
     def receive(self, link: int, data: bytes) -> None:
         message = messages.decode(data)
-        if isinstance(message, messages.Credit) and link in self.lanes:
-            self.lanes[link].allowed = max(self.lanes[link].allowed, message.size)
+        if isinstance(message, messages.Credit | messages.Digest) and link in self.lanes:
+            allowed = message.size if isinstance(message, messages.Credit) else message.credit
+            self.lanes[link].allowed = max(self.lanes[link].allowed, allowed)
         self.handle(events.Received(link, data))
 
     def derive(self) -> None:
