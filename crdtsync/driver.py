@@ -28,7 +28,7 @@ from crdtsync.errors import (
     RottenCommit,
     UsageError,
 )
-from crdtsync.host import Host
+from crdtsync.host import Deciding, Host
 from crdtsync.ids import CommitId, LogId, MemberHash, ReplicaId
 from crdtsync.replication import effects, events
 from crdtsync.replication.member_codec import decode_record
@@ -102,7 +102,7 @@ class _Awaited:
 class _Pending(_Awaited):
     """A local transaction on its way."""
 
-    def __init__(self, request: WriteRequest) -> None:
+    def __init__(self, request: WriteRequest | Deciding) -> None:
         super().__init__()
         self.request = request
         self.outcome: WriteOutcome | None = None
@@ -289,7 +289,7 @@ class Driver:
 
     # -- local work --------------------------------------------------------------------------------------------------
 
-    async def write(self, request: WriteRequest) -> WriteOutcome:
+    async def write(self, request: WriteRequest | Deciding) -> WriteOutcome:
         """Make `request` durable and visible here. Transactions that wait together share one sync.
 
         Once this was called the transaction happens, also when the caller is cancelled: cancellation is answered when
@@ -357,7 +357,8 @@ class Driver:
         epoch = membership.state().sealing_epoch()
         if epoch is None:
             raise RefusedError("every key epoch has a removed reader; an admin site must open the next one first")
-        return WriteGrant(tuple(membership.heads), epoch, membership.state().closed)
+        suspended = self.replica.id in self.replica.suspended
+        return WriteGrant(tuple(membership.heads), epoch, membership.state().closed, suspended)
 
     async def publish(self, records: Sequence[tuple[MemberHash, bytes]]) -> None:
         """Make membership records of our own durable, and tell everybody. Raises what the disk says."""
@@ -489,7 +490,7 @@ class Driver:
                 self.handle(events.Stored())
                 self._derived(view)
                 return
-            await self.thread.run(lambda host: host.engine.append(effect.commits, effect.keys, host.now_ms()))
+            await self.thread.run(lambda host: host.append(effect.commits, effect.keys))
             self.derive_soon()
             self.handle(events.Stored())
 
@@ -611,6 +612,15 @@ class Driver:
 
         self._queue(job)
 
+    def _confirmed(self, effect: effects.Confirmed) -> None:
+        del effect
+
+        async def job() -> None:
+            await self.thread.run(lambda host: host.numbers.confirm())
+            self.heard.notify()
+
+        self._queue(job)
+
     def _rederive(self, effect: effects.Rederive) -> None:
         del effect
 
@@ -649,6 +659,7 @@ _PERFORM: Mapping[type, Callable[[Driver, Any], None]] = {
     effects.MembersChanged: Driver._members_changed,
     effects.NewBoot: Driver._new_boot,
     effects.NoteRecovering: Driver._note_recovering,
+    effects.Confirmed: Driver._confirmed,
     effects.Rederive: Driver._rederive,
     effects.Alarm: Driver._alarm,
 }

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from crdtsync.brake import Brake
 from crdtsync.documents import Content
 from crdtsync.engine import DeriveResult, Engine, WriteGrant, WriteOutcome, WriteRequest
 from crdtsync.engine.watch import Watch
-from crdtsync.errors import RefusedError, RottenCommit, SealBroken
+from crdtsync.errors import CrdtSyncError, EnvironmentFailure, RefusedError, RottenCommit, SealBroken
 from crdtsync.ids import LogId, PracticeId, RecordId, ReplicaId, log_from_text, log_text
 from crdtsync.kept import Kept
+from crdtsync.numbers import Numbers
 from crdtsync.replication.commit import Commit
 from crdtsync.replication.membership import State
 from crdtsync.replication.stored import KeyObject
@@ -25,6 +26,17 @@ _META_LOG = "boot.log"
 _META_NONCE = "boot.nonce"
 META_RECOVERING = "boot.recovering"
 _NONCE_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Deciding:
+    """A local transaction that is decided when it is written: nothing is written between what `make` reads and this.
+
+    `make` gets the host, what may be written now, and the wall time in milliseconds; all that the log holds is derived.
+    None writes nothing. A CrdtSyncError that it raises is the outcome's, and nothing is written.
+    """
+
+    make: Callable[[Host, WriteGrant, int], WriteRequest | None]
 
 
 class Host:
@@ -63,6 +75,7 @@ class Host:
             self.honour(membership)
         self._continuity = continuity
         self.continued = self._open_log()
+        self.numbers = Numbers(store, replica, proved=self.continued)
         self.kept = None if secret is None else Kept(store, sealer, secret, replica)
         self.brake = None if self.kept is None else Brake(self.kept, sealer, self._look)
 
@@ -118,15 +131,33 @@ class Host:
         return log
 
     def write(
-        self, requests: Sequence[WriteRequest], grant: WriteGrant
+        self, requests: Sequence[WriteRequest | Deciding], grant: WriteGrant
     ) -> tuple[list[WriteOutcome], DeriveResult, LogId | None]:
         """Write local transactions, tell how far the view is now, and the boot that had to be opened for it, if any.
 
         A log of which changes are held or wait for keys cannot go on (L6): it is followed by a fresh one. What the
-        brake holds is a proposal when this returns, and no commit.
+        brake holds is a proposal when this returns, and no commit. One that is decided here sees what was asked for
+        before it; what is refused once something was written is the outcome of those that were to follow.
         """
-        now, boot = self.now_ms(), None
-        judged = self._judged(requests, now)
+        now = self.now_ms()
+        every: list[WriteOutcome] = []
+        boot: LogId | None = None
+        for group in _together(requests):
+            try:
+                outcomes, opened = self._write(group, grant, now)
+            except RefusedError as error:
+                if not any(outcome.commits for outcome in every):
+                    raise
+                outcomes, opened = [WriteOutcome(error=error) for _ in group], None
+            every += outcomes
+            boot = opened or boot
+        return every, self.engine.derive(now), boot
+
+    def _write(
+        self, requests: Sequence[WriteRequest | Deciding], grant: WriteGrant, now: int
+    ) -> tuple[list[WriteOutcome], LogId | None]:
+        boot = None
+        judged = self._judged([self._made(each, grant, now) for each in requests], now)
         passed = [each for each in judged if isinstance(each, WriteRequest)]
         try:
             outcomes = self.engine.write(passed, grant, now)
@@ -137,14 +168,27 @@ class Host:
             outcomes = self.engine.write(passed, grant, now)
         self._continuity.advance(self.engine.last_sequence)
         written = iter(outcomes)
-        every = [next(written) if isinstance(each, WriteRequest) else each for each in judged]
-        return every, self.engine.derive(now), boot
+        return [next(written) if isinstance(each, WriteRequest) else each for each in judged], boot
 
-    def _judged(self, requests: Sequence[WriteRequest], now: int) -> list[WriteRequest | WriteOutcome]:
+    def _made(self, request: WriteRequest | Deciding, grant: WriteGrant, now: int) -> WriteRequest | WriteOutcome:
+        if isinstance(request, WriteRequest):
+            return request
+        self.engine.derive_all(now)
+        try:
+            return request.make(self, grant, now) or WriteOutcome()
+        except EnvironmentFailure:
+            raise
+        except CrdtSyncError as error:
+            return WriteOutcome(error=error)
+
+    def _judged(self, requests: Sequence[WriteRequest | WriteOutcome], now: int) -> list[WriteRequest | WriteOutcome]:
         """What is to be written, and in its place what became of the rest: held by the brake, or written before."""
         judged: list[WriteRequest | WriteOutcome] = []
         tickets: set[str] = set()
         for request in requests:
+            if isinstance(request, WriteOutcome):
+                judged.append(request)
+                continue
             if request.ticket:
                 if request.ticket in tickets or self.store.meta(request.ticket) is None:
                     judged.append(WriteOutcome())
@@ -158,11 +202,15 @@ class Host:
         state = self.engine.record(kind, record)
         return None if state is None else state.content
 
+    def append(self, commits: Sequence[tuple[Commit, bool]], keys: Sequence[KeyObject]) -> None:
+        """Store commits of others, synced (L1)."""
+        self.numbers.arrived(commit for commit, _ in commits)
+        self.engine.append(commits, keys, self.now_ms())
+
     def receive(self, commits: Sequence[tuple[Commit, bool]], keys: Sequence[KeyObject]) -> DeriveResult:
         """Store a few commits of others and derive them at once."""
-        now = self.now_ms()
-        self.engine.append(commits, keys, now)
-        return self.engine.derive(now)
+        self.append(commits, keys)
+        return self.engine.derive(self.now_ms())
 
     def learn(self, state: State) -> bool:
         """Take in what the membership says now: epoch keys, and which commits are held. True when the view changed by
@@ -197,6 +245,21 @@ class Host:
                     self.keyring.learn_sealed(delivery.epoch, delivery.info, delivery.sealed)
         learn_wrapped(self.keyring, state)
         return len(self.keyring.epochs()) > before
+
+
+def _together(requests: Sequence[WriteRequest | Deciding]) -> Iterator[Sequence[WriteRequest | Deciding]]:
+    """Runs of requests that are written at once; one that is decided stands alone, behind what came before it."""
+    run: list[WriteRequest | Deciding] = []
+    for request in requests:
+        if isinstance(request, Deciding):
+            if run:
+                yield run
+            yield [request]
+            run = []
+        else:
+            run.append(request)
+    if run:
+        yield run
 
 
 def _log_in(text: bytes) -> LogId | None:

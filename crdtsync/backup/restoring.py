@@ -23,6 +23,7 @@ from crdtsync.errors import AlreadyOpen, DamagedFile, StorageFailure, UsageError
 from crdtsync.folder import KEY_FILE, check_free, discard
 from crdtsync.host import META_RECOVERING
 from crdtsync.ids import MemberHash
+from crdtsync.numbers import CLOSED
 from crdtsync.replication.codec import pack
 from crdtsync.storage.database import sync_file, sync_folder
 from crdtsync.storage.lock import FolderLock
@@ -43,7 +44,7 @@ def restore(
     with reading(source) as vault:
         backup = opened_by_passphrase(vault, chosen(vault, at_ms), passphrase)
         assert backup.keys_file is not None, "a passphrase opens the key file"
-        meta = {**backup.body.meta, META_RECOVERING: b"1"}
+        meta = {**backup.body.meta, META_RECOVERING: b"1", **CLOSED}
         records = backup.membership.records()
         fill(into, backup, backup.index.clear.key_file, backup.keys_file.view_key, records, meta, progress)
         return told(backup)

@@ -337,6 +337,11 @@ class Engine:
         while tail and tail[0].arrival <= derived:
             self._tail_bytes -= tail.popleft().commit.size
 
+    def derive_all(self, now_ms: int) -> None:
+        """Derive all that the log holds, so that what is decided now knows of it. Raises RottenCommit at a hole."""
+        self._now_ms = now_ms
+        self._derive_pending()
+
     def _derive_pending(self) -> None:
         self._deriving.refresh()
         while self._derived != self._log_head:

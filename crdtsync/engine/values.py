@@ -46,12 +46,14 @@ class WriteRequest:
 class WriteGrant:
     """Under what a writer may write now: the newest membership records it knows, and the epoch to seal under.
 
-    `closed` tells where branches of replicas end that others have succeeded: no boot continues those (L4).
+    `closed` tells where branches of replicas end that others have succeeded: no boot continues those (L4). `suspended`
+    tells that this replica's own logs have branched, and no admin has said which goes on.
     """
 
     members: tuple[MemberHash, ...]
     epoch: EpochId
     closed: Mapping[LogId, Head] = field(default_factory=dict)
+    suspended: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,6 +145,11 @@ class NoteRecovering:
 
 
 @dataclass(frozen=True, slots=True)
+class Confirmed:
+    """The driver must note that this boot goes on from all that the replica wrote, as far as others know (L4)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rederive:
     """The driver must derive the whole view again from its own log: too much of it differs from a peer's (L5)."""
 
@@ -176,6 +181,7 @@ Effect = (
     | MembersChanged
     | NewBoot
     | NoteRecovering
+    | Confirmed
     | Rederive
     | Alarm
 )

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from crdtsync import limits
 from crdtsync.errors import PeerError
 from crdtsync.ids import Head, LogId, ReplicaId, replica_of
-from crdtsync.replication.effects import NewBoot, NoteRecovering
+from crdtsync.replication.effects import Confirmed, NewBoot, NoteRecovering
 from crdtsync.replication.session import Peer
 from crdtsync.replication.state import Core
 
@@ -62,6 +62,7 @@ class Recovering:
         self._asked: ReplicaId | None = None
         self._alone = False
         self._told = False
+        self._confirmed = False
 
     @property
     def active(self) -> bool:
@@ -159,6 +160,19 @@ class Recovering:
             for claimant in self._claimants.values():
                 claimant.goals.clear()
 
+    def _confirms(self, peer: Peer) -> bool:
+        """Whether a peer that has told its whole frontier holds nothing of ours that is not here. Only sites count:
+        what archives say of what they hold is not signed."""
+        core = self._core
+        own = [(log, head) for log, head in peer.have.items() if replica_of(log) == core.replica]
+        return core.reads(peer) and all(
+            core.stored.sequence(log) >= core.counted(log, head.sequence) for log, head in own
+        )
+
+    def _say_confirmed(self) -> None:
+        self._confirmed = True
+        self._core.out.append(Confirmed())
+
     def by_word(self) -> None:
         """A person says that this site goes on alone: nothing is waited for until a peer claims more of the log that is
         written then."""
@@ -166,6 +180,7 @@ class Recovering:
         self._no_goal = False
         for claimant in self._claimants.values():
             claimant.goals.clear()
+        self._say_confirmed()
 
     # -- looking after them --------------------------------------------------------------------------------------------
 
@@ -180,6 +195,8 @@ class Recovering:
                 peer = None if claimant.link is None else self._core.peers.get(claimant.link)
                 if error is not None and peer is not None:
                     false.append((peer, error))
+        if not self._confirmed and not self.active and any(map(self._confirms, self._core.live_peers())):
+            self._say_confirmed()
         if self.active != self._noted:
             self._noted = self.active
             self._core.out.append(NoteRecovering(self._noted))

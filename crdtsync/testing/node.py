@@ -10,7 +10,7 @@ from typing import Final
 from crdtsync import limits
 from crdtsync.engine import DeriveResult, DueHold, Engine, WriteGrant, WriteOutcome, WriteRequest
 from crdtsync.errors import RefusedError, RottenCommit
-from crdtsync.host import Host
+from crdtsync.host import Deciding, Host
 from crdtsync.ids import PracticeId
 from crdtsync.replication import effects, events
 from crdtsync.testing.care import care, sign_holds
@@ -23,7 +23,7 @@ _LOOK_EVERY_S: Final = 600.0
 
 
 class _Pending:
-    def __init__(self, request: WriteRequest, done: Callable[[WriteOutcome | None], None]) -> None:
+    def __init__(self, request: WriteRequest | Deciding, done: Callable[[WriteOutcome | None], None]) -> None:
         self.request = request
         self.done = done
 
@@ -88,7 +88,16 @@ class Node(Process):
 
     # -- local work --------------------------------------------------------------------------------------------------
 
-    def write(self, request: WriteRequest, done: Callable[[WriteOutcome | None], None]) -> None:
+    def append(self, effect: effects.Store) -> None:
+        """Store what came from others."""
+        self.host.append(effect.commits, effect.keys)
+
+    def confirmed(self) -> None:
+        """Another site has told that this boot goes on from all that was written here."""
+        if self.host.numbers.unconfirmed:
+            self.queue(self.machine.sync_s, lambda: self.host.numbers.confirm())
+
+    def write(self, request: WriteRequest | Deciding, done: Callable[[WriteOutcome | None], None]) -> None:
         """Queue a local transaction; `done` gets its outcome, or None when it was refused or the process ended."""
         if self.replica.recovering:
             done(None)
@@ -111,7 +120,8 @@ class Node(Process):
                 raise RefusedError("every key epoch has a removed reader")
             if self.replica.recovering or self.replica.superseded:
                 raise RefusedError("newer commits of this site are fetched first, or another copy of it goes on")
-            grant = WriteGrant(tuple(membership.heads), epoch, membership.state().closed)
+            suspended = self.replica_id in self.replica.suspended
+            grant = WriteGrant(tuple(membership.heads), epoch, membership.state().closed, suspended)
             outcomes, view, boot = self.host.write([pending.request for pending in group], grant)
         except BaseException as error:
             for pending in group:

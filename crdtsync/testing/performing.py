@@ -54,7 +54,7 @@ def _store(node: Process, effect: effects.Store) -> bool:
     rightful(node.name, [commit for commit, _ in effect.commits], node.replica.membership.state())
 
     def job() -> None:
-        node.keeper.append(effect.commits, effect.keys, node.wall_ms())
+        node.append(effect)
         if node.blown("store"):
             return
         node.step(f"stored {len(effect.commits)}")
@@ -181,6 +181,12 @@ def _boot_opened(node: Node) -> None:
     node.handle(events.BootOpened(node.host.new_boot()))
 
 
+def _confirmed(node: Process, effect: effects.Confirmed) -> bool:
+    del effect
+    node.confirmed()
+    return True
+
+
 def _rederive(node: Node, effect: effects.Rederive) -> bool:
     del effect
 
@@ -216,6 +222,7 @@ PERFORM: Final[Mapping[type, Callable[[Any, Any], bool]]] = {
     effects.NoteRecovering: _note_recovering,
     effects.MembersChanged: _members_changed,
     effects.NewBoot: _new_boot,
+    effects.Confirmed: _confirmed,
     effects.Rederive: _rederive,
     effects.Alarm: _alarm,
 }

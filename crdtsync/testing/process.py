@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 from crdtsync.engine.own_log import begun
 from crdtsync.errors import RottenCommit, StorageFailure
 from crdtsync.ids import DataKeyId, LogId, MemberHash, PracticeId, ReplicaId
-from crdtsync.replication import events
+from crdtsync.replication import effects, events
 from crdtsync.replication.commit import Commit
 from crdtsync.replication.membership import Membership
 from crdtsync.replication.messages import Path, Sums
@@ -106,6 +106,14 @@ class Process(ABC):
     @abstractmethod
     def keeper(self) -> Keeper:
         """What takes and gives commits in the life at hand."""
+
+    def append(self, effect: effects.Store) -> None:
+        """Store what came from others."""
+        self.keeper.append(effect.commits, effect.keys, self.wall_ms())
+
+    def confirmed(self) -> None:
+        """Another site has told that this boot goes on from all that was written here; only sites give numbers."""
+        self.step("is confirmed")
 
     @property
     def replica_id(self) -> ReplicaId:
