@@ -452,8 +452,9 @@ class Engine:
         return [StoredCommit(after + n, self._now_ms, commit, True) for n, commit in enumerate(scribe.commits, 1)]
 
     def _store_written(self, scribe: Scribe, notes: Notes) -> LogHead:
-        if scribe.keys:
-            self._store.put_keys(scribe.keys)
+        fresh = self._parts.unstored(scribe.keys)
+        if fresh:
+            self._store.put_keys(fresh)
         self._log_head = self._store.append([(commit, True) for commit in scribe.commits], self._now_ms, notes)
         return self._log_head
 

@@ -43,6 +43,10 @@ class Parts:
         for key in keys:
             self._objects[key.id] = key
 
+    def unstored(self, keys: Iterable[KeyObject]) -> list[KeyObject]:
+        """Those of the keys that are not known to be on disk."""
+        return [key for key in keys if key.id not in self._objects]
+
     def forget(self) -> None:
         """Drop what is kept at hand."""
         self._objects.clear()
@@ -90,14 +94,19 @@ class Parts:
         return content_key(keyring.open_data_key(key), keyring.salt(ref.epoch, key.subject), context)
 
     def key_for(self, subject: str, epoch: EpochId, introduced: dict[str, KeyObject]) -> tuple[KeyObject, bool]:
-        """A data key to seal `subject` with, and whether it is new: then it is added to `introduced`."""
+        """A data key to seal `subject` with, and whether the commit introduces it: then it is added to `introduced`.
+
+        One that was on disk before this process is introduced again: a crash may have come between it and the commit
+        that was to introduce it, and then it would reach nobody by itself.
+        """
         key = introduced.get(subject) or self._of_subject.get(subject)
         if key is not None:
             return key, False
         for key in self._store.key_of_subject(subject):
             if self._opens(key):
-                self.adopt([key])
-                return key, False
+                self.remember([key])
+                introduced[subject] = key
+                return key, True
         _, key = self._keyring.new_data_key(epoch, subject)
         introduced[subject] = key
         return key, True

@@ -22,6 +22,7 @@ from crdtsync import limits
 from crdtsync.errors import PeerError
 from crdtsync.ids import Head, LogId, ReplicaId, replica_of
 from crdtsync.replication.effects import Confirmed, NewBoot, NoteRecovering
+from crdtsync.replication.messages import Unfeed
 from crdtsync.replication.session import Peer
 from crdtsync.replication.state import Core
 
@@ -127,12 +128,21 @@ class Recovering:
         claimant.goals[log] = max(sequence, claimant.goals.get(log, 0))
         claimant.got = self._here(claimant)
         self._linked(claimant, peer)
+        self._from_whoever_has_it(log, sequence)
         if not claimant.excused:
             self._tell(
                 "restored",
                 "Peers hold commits of this site that are not here: its folder is an older one, or a copy. They are "
                 "fetched before anything is written.",
             )
+
+    def _from_whoever_has_it(self, log: LogId, sequence: int) -> None:
+        """Nothing may be written until it is here, so it is not awaited from a source that has to get it first."""
+        core = self._core
+        link = core.feeds.source(log)
+        if link in core.peers and core.peers[link].have.sequence(log) < sequence:
+            core.feeds.forget(log)
+            core.send(core.peers[link], Unfeed((log,)))
 
     def _tell(self, kind: str, text: str) -> None:
         """Once until all has come, however many peers know of it."""

@@ -378,7 +378,20 @@ class Replica:
     def _digest(self, peer: Peer, message: messages.Digest) -> None:
         if message.credit:
             serving.credit(self._core, peer, message.credit)
+        if message.frontier == self._core.stored.digest():
+            self._has_the_same(peer)
         self._repair.compare(peer, message)
+
+    def _has_the_same(self, peer: Peer) -> None:
+        """The hash of a peer's frontier is that of ours: it tells as much as the heads, some of which may be lost."""
+        heads = list(self._core.stored.items())
+        if peer.have.digest() != self._core.stored.digest():
+            for log, head in heads:
+                peer.learn(log, head)
+            self._holdings.heads(peer.replica, heads, peer)
+        if peer.phase is Phase.TELLING:
+            peer.phase = Phase.LIVE
+            self._choose([log for log, _ in heads])
 
     def _holding(self, peer: Peer, message: messages.Holding) -> None:
         self._holdings.heads(message.replica, message.heads, peer)

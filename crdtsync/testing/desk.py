@@ -13,7 +13,7 @@ from typing import Any, Final
 from crdtsync.documents import Document, Record, edits_of, read, subject_of
 from crdtsync.engine import RecordEdits, WriteOutcome, WriteRequest
 from crdtsync.errors import StorageFailure
-from crdtsync.ids import RecordId, record_id
+from crdtsync.ids import LogId, RecordId, record_id
 from crdtsync.practice import Allergy, Appointment, ChartEntry, MedicationStatement, Patient
 from crdtsync.practice.appointment import Slot
 from crdtsync.practice.medication import Dosage, Drug
@@ -45,6 +45,8 @@ class Desk:
         self.patients: list[RecordId] = []
         self.large: list[list[tuple[str, RecordId]]] = []
         """What each large transaction has made: to be seen whole or not at all, at every site."""
+        self.large_logs: dict[RecordId, LogId] = {}
+        """By its first record, the log that such a transaction stands in."""
         self.written = 0
         self.refused = 0
         self._chance = chance
@@ -122,6 +124,8 @@ class Desk:
             raise OracleFailed(f"{node.name} refuses an honest transaction: {outcome.error}")
         self.written += 1
         self._sessions.wrote(node, [commit.id for commit in outcome.commits], shown)
+        if outcome.commits:
+            self.large_logs[expected[0][1]] = outcome.commits[0].header.log
         for kind, record, values in expected:
             found = self.read(node, kind, record)
             if not node.up:

@@ -114,7 +114,9 @@ class World:
     def derived(self, node: Node) -> None:
         """A transaction is seen whole or not at all."""
         if self.desk.large:
-            oracles.whole_transactions(node, self.desk.large)
+            frozen, logs = node.replica.frozen, self.desk.large_logs
+            counting = [made for made in self.desk.large if logs.get(made[0][1]) not in frozen]
+            oracles.whole_transactions(node, counting)  # behind a fork nothing counts but what others wrote to it
 
     def lost_links(self, process: Process, link: int, reason: str) -> None:
         """Nobody ends a link for what an honest replica said, unless its disk has changed that."""

@@ -349,9 +349,32 @@ def test_keys_of_a_subject_are_used_again(make_store: MakeStore) -> None:
         "a", "", "", "", [RecordEdits(e.kind, e.record, record_of(1), e.edits) for e in request.records]
     )
     [outcome] = jena.write_all([request])
-    assert outcome.keys == ()
+    [key] = jena.store.key_of_subject(record_of(1))
+    assert outcome.keys == (key,), "the first commit of a process introduces it again"
     assert outcome.commit is not None and len(outcome.commit.header.parts) == 1
-    assert len(jena.store.key_of_subject(record_of(1))) == 1
+    patient.title = "Dr."
+    [outcome] = jena.write_all([jena.request(patient)])
+    assert outcome.commit is not None and outcome.keys == () and not outcome.commit.header.parts[0].introduces
+
+
+def test_a_key_whose_first_commit_never_came_is_introduced_by_the_next(
+    make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by seed 745: the process ends between the key and the commit; nobody else ever got the key by itself."""
+    jena = SiteRig("jena", make_store())
+
+    def cut(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jena.store, "append", cut)
+        with pytest.raises(KeyboardInterrupt):
+            jena.write(patient_of(1))
+    jena.reopen()
+    [outcome] = jena.write_all([jena.request(patient_of(1))])
+    [key] = jena.store.key_of_subject(record_of(1))
+    assert outcome.keys == (key,)
+    assert outcome.commit is not None and outcome.commit.header.parts[0].introduces
 
 
 def test_what_a_request_notes_is_there_exactly_when_its_commit_is(make_store: MakeStore) -> None:

@@ -9,6 +9,7 @@ from crdtsync.ids import DataKeyId, LogId
 from crdtsync.replication import events, messages
 from crdtsync.replication.effects import Close, ReadSums, Send
 from crdtsync.replication.messages import members_digest
+from crdtsync.replication.session import Phase
 from tests.replication import people
 from tests.replication.cores import Site, commits, data_key, hello, sites
 
@@ -317,3 +318,16 @@ def test_what_was_lost_on_a_full_link_is_asked_for_before_anything_is_let_go(mon
         if b.author.log in fed:
             c.hear(1, commits(*b.author.commits, sent=10_000))
     assert a.author.log in asked_for
+
+
+def test_an_equal_hash_tells_what_was_lost_of_a_frontier() -> None:
+    """Found by seed 473: at rest nothing else is said, and rotten commits were asked of nobody."""
+    a, b = sites("a", "b")
+    a.write()
+    a.link(1, "b")
+    a.hear(1, hello("b", a.book))
+    assert a.core.peers[1].phase is Phase.TELLING
+    a.hear(1, digest_of(a, bytes(32)))
+    peer = a.core.peers[1]
+    assert peer.live and peer.have.sequence(a.author.log) == 1
+    assert a.core.holding(b.core.id).sequence(a.author.log) == 1
