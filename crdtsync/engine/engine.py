@@ -145,7 +145,7 @@ class Engine:
         return self._own.line
 
     def boots(self) -> dict[LogId, Continues]:
-        """What the first commit of each log that is here continues. Reads one commit per log."""
+        """What the first commit of each log that is here continues, but for rotten ones. Reads one commit per log."""
         return begun(self._store, self._own.frontier)
 
     def open_boot(self, boot: BootId | None = None) -> LogId:

@@ -52,7 +52,8 @@ class OwnLog:
         self.frozen: dict[LogId, Head] = {}
         self.writer: LogWriter | None = None
         own = [log for log in self.frontier if replica_of(log) == replica]
-        self._boots = Boots(begun(store, own), self._height)
+        # One whose first commit is rotten counts as a beginning: what this folder wrote last is its line all the same.
+        self._boots = Boots({**dict.fromkeys(own), **begun(store, own)}, self._height)
         self._line = self._kept(_META_LOG) or self._kept(_META_LINE)
 
     def _height(self, log: LogId) -> int:
@@ -189,11 +190,10 @@ class OwnLog:
 
 
 def begun(store: Store, logs: Iterable[LogId]) -> dict[LogId, Continues]:
-    """What the first commit of each of these logs continues."""
+    """What the first commit of each of these logs continues; logs of which it is rotten are left out."""
     found: dict[LogId, Continues] = {}
     for log in logs:
-        found[log] = None
-        with suppress(RottenCommit):  # a beginning, until it is whole again and the replica is opened anew
+        with suppress(RottenCommit):
             first = store.commit(log, 1)
             found[log] = None if first is None else first.commit.header.continues
     return found

@@ -54,6 +54,9 @@ class Boots:
             self._parent[log] = parent
             self._children.setdefault(parent, {})[log] = head.sequence
 
+    def __contains__(self, log: object) -> bool:
+        return log in self._parent
+
     def replicas(self) -> list[ReplicaId]:
         """Everybody who has written."""
         return list(self._of)

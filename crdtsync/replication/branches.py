@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from crdtsync.ids import LogId, ReplicaId
+from crdtsync.ids import LogId, ReplicaId, replica_of
 from crdtsync.replication.state import Core
 
 
@@ -39,6 +39,8 @@ class Branches:
 
     def _judge(self, replica: ReplicaId) -> None:
         core = self._core
+        if any(replica_of(log) == replica and log not in self._boots for log, _ in core.stored.items()):
+            return  # what one of its logs continues has rotted here: that is told once it is whole again
         if len(self._boots.tips(replica)) > 1:
             self._several.add(replica)
         state = core.membership.state()

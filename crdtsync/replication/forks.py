@@ -110,10 +110,14 @@ class Forks:
     def suspect(self, peer: Peer, log: LogId, high: int) -> None:
         """The peer has another commit than ours at `high` of this log, so it says. One search per link at a time."""
         core = self._core
-        known = core.frozen.get(log) or (self._proofs[log].end if log in self._proofs else None)
-        if peer.link not in self._searches and (known is None or known.sequence >= high):
+        if peer.link not in self._searches and not self._ends_before(log, high):
             self._searches[peer.link] = search = Search(log, 0, high, core.now, core.now)
             self._ask(peer, search)
+
+    def _ends_before(self, log: LogId, sequence: int) -> bool:
+        """Whether it is known already that this log counts nowhere at `sequence`."""
+        known = self._core.frozen.get(log) or (self._proofs[log].end if log in self._proofs else None)
+        return known is not None and known.sequence < sequence
 
     def _ask(self, peer: Peer, search: Search) -> None:
         core = self._core
@@ -128,7 +132,7 @@ class Forks:
         core, silent = self._core, []
         for link, search in list(self._searches.items()):
             peer = core.peers.get(link)
-            if peer is None:
+            if peer is None or self._ends_before(search.log, search.high):  # who has cut it shows it no more
                 del self._searches[link]
             elif core.now - search.since >= limits.fork_patience_s:
                 del self._searches[link]

@@ -76,6 +76,16 @@ class Receiving:
         self.proceed()
         return false
 
+    def forget_overtaken(self) -> None:
+        """What waits for membership records, and has come another way meanwhile: those may be records that do not
+        exist, and what is not waited for keeps no room and no credit (L7)."""
+        stored = self._core.stored
+        for peer in self._core.peers.values():
+            for message in list(peer.stalled):
+                if all(commit.header.sequence <= stored.sequence(commit.header.log) for commit in message.commits):
+                    peer.stalled.remove(message)
+                    peer.waiting -= message.weight
+
     def _segment(self, peer: Peer, log: LogId, segment: list[Commit], keys: dict[DataKeyId, KeyObject]) -> None:
         """Commits of one log, in their order."""
         core = self._core

@@ -128,7 +128,7 @@ class Recovering:
         claimant.goals[log] = max(sequence, claimant.goals.get(log, 0))
         claimant.got = self._here(claimant)
         self._linked(claimant, peer)
-        self._from_whoever_has_it(log, sequence)
+        self._from_whoever_has_it(peer)
         if not claimant.excused:
             self._tell(
                 "restored",
@@ -136,13 +136,15 @@ class Recovering:
                 "fetched before anything is written.",
             )
 
-    def _from_whoever_has_it(self, log: LogId, sequence: int) -> None:
-        """Nothing may be written until it is here, so it is not awaited from a source that has to get it first."""
+    def _from_whoever_has_it(self, peer: Peer) -> None:
+        """Nothing may be written until it is here, so neither that nor what it depends on is awaited from sources that
+        have to get it first."""
         core = self._core
-        link = core.feeds.source(log)
-        if link in core.peers and core.peers[link].have.sequence(log) < sequence:
-            core.feeds.forget(log)
-            core.send(core.peers[link], Unfeed((log,)))
+        for log, head in peer.have.items():
+            link, tail = core.feeds.source(log), core.inbox.tail(log).sequence
+            if link in core.peers and core.peers[link].have.sequence(log) <= tail < head.sequence:
+                core.feeds.forget(log)
+                core.send(core.peers[link], Unfeed((log,)))
 
     def _tell(self, kind: str, text: str) -> None:
         """Once until all has come, however many peers know of it."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from crdtsync import limits
-from crdtsync.ids import CommitId, DataKeyId, LogId
+from crdtsync.ids import CommitId, DataKeyId, LogId, replica_of
 from crdtsync.replication import meeting, serving
-from crdtsync.replication.commit import Commit
+from crdtsync.replication.commit import Commit, signed_bytes
 from crdtsync.replication.effects import Close, Mend
 from crdtsync.replication.events import Derived
 from crdtsync.replication.gossip import Turn
@@ -37,6 +37,8 @@ class Repair:
         self._digests: dict[tuple[bytes, int], bytes] = {}
         self._waiting_keys: tuple[DataKeyId, ...] = ()
         self._asked = 0
+        self._came: dict[CommitId, Commit] = {}
+        """First commits of logs that peers sent again: once they are on disk, it is known what those logs continue."""
         self.narrowing = Narrowing(core)
 
     @property
@@ -50,6 +52,7 @@ class Repair:
         if core.now < self._next:
             return
         self._next = core.now + limits.repair_interval_s
+        self._receiving.forget_overtaken()
         for peer in list(core.peers.values()):
             self._look_after(peer)
         live = {peer.link: peer for peer in core.live_peers()}
@@ -142,12 +145,20 @@ class Repair:
         core = self._core
         for commit in commits:
             core.rotten.pop(commit, None)
+            if commit in self._came and core.boots.learn(self._came.pop(commit)):
+                core.touched.add(replica_of(commit.log))
         if not core.rotten:
             core.alarm("rot", "All commits that had changed on this disk were fetched again and are whole.")
 
     def again(self, commits: Iterable[Commit]) -> None:
         """A peer sends commits again; the store checks that they are those which its own log names."""
         wanted = [commit for commit in commits if commit.id in self._core.rotten]
+        members = self._core.membership.state().members
+        for commit in wanted:
+            author = members.get(replica_of(commit.header.log))
+            told = signed_bytes(commit.hash), commit.signature
+            if commit.header.sequence == 1 and author is not None and self._core.verify(author.sig, *told):
+                self._came[commit.id] = commit
         if wanted:
             self._core.out.append(Mend(wanted))
 

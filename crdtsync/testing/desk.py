@@ -125,7 +125,7 @@ class Desk:
         self.written += 1
         self._sessions.wrote(node, [commit.id for commit in outcome.commits], shown)
         if outcome.commits:
-            self.large_logs[expected[0][1]] = outcome.commits[0].header.log
+            self.large_logs.setdefault(expected[0][1], outcome.commits[0].header.log)
         for kind, record, values in expected:
             found = self.read(node, kind, record)
             if not node.up:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import pytest
 
 from crdtsync import limits
-from crdtsync.ids import Head, LogId
-from crdtsync.replication import events, messages
+from crdtsync.ids import CommitId, Head, LogId
+from crdtsync.replication import effects, events, messages
 from crdtsync.replication import membership as m
 from crdtsync.replication.effects import Close
+from crdtsync.replication.replica import Replica
 from tests.replication import people
 from tests.replication.cores import Author, Site, commits, connect, hello, pump, sites
 
@@ -298,3 +299,35 @@ def test_both_copies_linked_to_one_peer_hand_over_all_that_they_have() -> None:
             site.later(1.0)
     assert c.core.stored == b1.core.stored == b2.core.stored and len(c.disk) == 9
     assert d.alarms() == [] and hello("b", c.book).log == b""
+
+
+def test_a_log_whose_first_commit_has_rotted_is_no_branch_until_it_is_whole() -> None:
+    """Found by seed 2768: what a boot continues cannot be told then."""
+    c, _ = sites("c", "b")
+    first, second, third = branches(c)
+    second.run(2)
+    c.greet(1, "b")
+    take(c, 1, first, second)
+    rotten = CommitId(second.log, 1)
+    core = Replica(
+        practice=c.core._core.practice,
+        replica=c.core.id,
+        membership=c.book,
+        verify=c.core._core.verify,
+        frontier=dict(c.core.stored.items()),
+        boots={first.log: None},
+        log=c.core.log,
+    )
+    core.handle(1.0, events.LinkUp(1, people.replica("b"), True))
+    for said in (hello("b", c.book), messages.Have(tuple(c.core.stored.items()), True)):
+        core.handle(1.0, events.Received(1, messages.encode(said)))
+    assert core.suspended == {}
+    core.handle(2.0, events.RotFound([rotten]))
+    found = core.handle(3.0, events.Received(1, messages.encode(messages.Again((second.commits[0],)))))
+    assert any(isinstance(each, effects.Mend) for each in found)
+    core.handle(4.0, events.Mended([rotten]))
+    assert core.suspended == {}
+    third.run(1)
+    core.handle(5.0, events.Received(1, messages.encode(messages.Commits(0, (), tuple(third.commits)))))
+    core.handle(6.0, events.Stored())
+    assert core.suspended == {people.replica("b"): tuple(sorted((second.log, third.log)))}

@@ -12,7 +12,7 @@ from crdtsync import limits
 from crdtsync.errors import BadSignature, Malformed, PeerError
 from crdtsync.ids import Head, PracticeId
 from crdtsync.replication import effects, events, membership, messages
-from crdtsync.replication.commit import Commit
+from crdtsync.replication.commit import NO_HASH, Commit
 from crdtsync.replication.fork_proof import Branch, ForkProof, fork_proof, proof_from_items, proof_items
 from crdtsync.replication.frontier import NOTHING
 from crdtsync.replication.replica import Replica
@@ -413,3 +413,14 @@ def test_a_proof_counts_for_ever() -> None:
     state = people.every_order(book, apart)
     assert state.active(people.replica("b")) is None
     assert state.frozen == {one.log: one.commits[2].head}, "its bytes prove it, whoever brought it"
+
+
+def test_who_has_cut_a_forked_log_meanwhile_is_not_given_up_for_not_showing_it() -> None:
+    """Found by seed 3703: the search went on although it was known already where the log ends."""
+    b, one, other = liar()
+    b.hear(1, messages.Have(((one.log, other.head),), False))
+    b.core._core.frozen[one.log] = Head(0, NO_HASH)
+    for _ in range(13):
+        b.hear(1, messages.Pong(0))
+        b.later(limits.repair_interval_s)
+    assert 1 not in b.closed

@@ -9,7 +9,7 @@ import pytest
 from crdtsync import limits
 from crdtsync.ids import MemberHash, PracticeId
 from crdtsync.replication import membership, messages
-from crdtsync.replication.commit import Commit
+from crdtsync.replication.commit import Commit, encode_header
 from crdtsync.replication.effects import Store
 from crdtsync.replication.events import MembersStored
 from tests.replication import people
@@ -330,3 +330,19 @@ def test_the_cut_names_one_commit_and_no_other_in_its_place() -> None:
     b, gone, other = attested(2)
     b.hear(1, commits(*other.commits))
     assert b.stored() == [(gone.log, 1)]
+
+
+def test_what_waits_for_membership_that_never_comes_gives_way_to_the_same_from_another() -> None:
+    """Found by seed 2723: a flipped bit in the name of a membership record kept a link's credit for ever."""
+    a, b, _ = sites("a", "b", "c")
+    commit = a.author.commit()
+    offered(b, a.author)
+    b.greet(2, "c", (a.author.log, a.author.head))
+    flipped = replace(commit, header=replace(commit.header, members=(MemberHash(bytes(32)),)))
+    flipped = replace(flipped, header_bytes=encode_header(flipped.header))
+    b.hear(2, commits(flipped))
+    assert b.core.peers[2].waiting > 0
+    b.hear(1, commits(commit))
+    assert len(b.stored()) == 1
+    b.later(limits.repair_interval_s)
+    assert b.core.peers[2].waiting == 0 and not b.core.peers[2].stalled

@@ -8,11 +8,11 @@ from crdtsync import limits
 from crdtsync.ids import Head, LogId
 from crdtsync.replication import events, messages
 from crdtsync.replication.commit import Commit
-from crdtsync.replication.effects import Alarm, Close, Effect, NewBoot, NoteRecovering
+from crdtsync.replication.effects import Alarm, Close, Confirmed, Effect, NewBoot, NoteRecovering
 from crdtsync.replication.fork_proof import Branch, fork_proof
 from crdtsync.replication.membership import fork
 from tests.replication import people
-from tests.replication.cores import Author, Site, commits, sites
+from tests.replication.cores import Author, Site, commits, hello, sites
 
 PATIENCE = limits.claim_patience_s
 STEP = 5.0
@@ -385,3 +385,56 @@ def test_a_first_commit_waits_for_what_it_continues() -> None:
     a.hear(1, commits(*first.commits))
     assert [log for log, _ in a.stored()] == [first.log] * 3 + [second.log]
     assert a.alarms() == []
+
+
+def test_what_is_missing_is_asked_of_whoever_has_it() -> None:
+    """Found by seeds 377 and 2227: it was awaited from a source that lacked it as well."""
+    a, *_ = sites("a", "b", "c", "d")
+    newer = later_life(a, boot=7, count=1)
+    other = Author("d", a.book.practice, a.book.heads)
+    other.run(1)
+    a.greet(1, "b", (newer.log, newer.head), (other.log, other.head))
+    a.hear(1, commits(*newer.commits), commits(*other.commits))
+    newer.run(1)
+    other.run(1)
+    a.greet(2, "c")
+    a.said(1), a.said(2)
+    a.hear(2, messages.Have(((newer.log, newer.head), (other.log, other.head)), True))
+    asked = [said for said in a.said(2) if isinstance(said, messages.Feed)]
+    assert {log for feed in asked for log, _ in feed.cursors} == {newer.log, other.log}
+    given_up = [said for said in a.said(1) if isinstance(said, messages.Unfeed)]
+    assert {log for unfeed in given_up for log in unfeed.logs} == {newer.log, other.log}
+
+
+# -- confirming that this boot goes on from all ------------------------------------------------------------------------
+
+
+def confirmed(site: Site) -> int:
+    return sum(isinstance(each, Confirmed) for each in site.seen)
+
+
+def test_a_site_that_knows_no_more_of_ours_confirms_once() -> None:
+    a, *_ = sites("a", "b", "c")
+    a.write(2)
+    a.link(1, "b")
+    a.hear(1, hello("b", a.book))
+    assert confirmed(a) == 0, "it has not told its whole frontier"
+    a.hear(1, messages.Have(((a.author.log, a.author.commits[0].head),), True))
+    assert confirmed(a) == 1
+    a.greet(2, "c")
+    assert confirmed(a) == 1
+
+
+def test_nobody_confirms_while_something_of_ours_is_missing() -> None:
+    a, _ = sites("a", "b")
+    newer = later_life(a, boot=7)
+    a.greet(1, "b", (newer.log, newer.head))
+    assert confirmed(a) == 0
+    a.hear(1, commits(*newer.commits))
+    assert confirmed(a) == 1
+
+
+def test_a_persons_word_confirms() -> None:
+    a, _ = sites("a", "b")
+    a.handle(events.GoOnAlone())
+    assert confirmed(a) == 1

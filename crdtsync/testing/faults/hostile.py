@@ -42,7 +42,7 @@ def plan(story: Story) -> None:
     story.faults["hostile"] += 1
     if {"flips", "babbles"} & set(story.options.hostile):
         story.expected_alarms.add("digest")  # it may say that its content differs, and nobody can know that it lies
-    if "claims own logs" in story.options.hostile:
+    if {"claims own logs", "flips"} & set(story.options.hostile):  # a bit of a head that it tells of is such a claim
         story.expected_alarms |= {"rollback", "restored", "claim"}
     if {"flips", "other hashes"} & set(story.options.hostile):
         story.expected_alarms.add("claim")  # what it has of a site's own log it may not send as it was written
