@@ -18,7 +18,7 @@ SEEDS = {
     188: "lost membership records during a removal (test_meeting)",
     231: "an unfeed of many logs was more than its receiver takes (test_repair)",
     377: "a copy waited for its own tail from a source that lacked it as well (test_recovering)",
-    473: "what was lost of a frontier was never told again at rest, so nobody was asked for rotten commits (test_repair)",
+    473: "what was lost of a frontier was never told again at rest, so rotten commits stayed (test_repair)",
     745: "a crash between a key and its commit: nobody ever introduced the key to an archive (test_engine)",
     2439: "verify looked at no signature of a log that has a hole",
     2723: "commits that name membership records that do not exist kept a link's credit (test_receiving)",
