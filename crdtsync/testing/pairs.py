@@ -85,6 +85,7 @@ class PairWorld(World):
             self.records.append(patient.id)
             self.expected[patient.id] = {"family_name": "neu"}
             self._submit(self.nodes[SITES[0]], patient, lambda outcome: None)
+        self.run(30.0)
         while reason := oracles.unsettled(self.members()):  # how long lines that lose things take is chance
             self.run(30.0)
             if self.timeline.now > _PLAY_S_MAX:
