@@ -52,7 +52,7 @@ class Answering:
 
     @property
     def open(self) -> int:
-        """How many questions the application is answering."""
+        """How many questions of others the application is answering."""
         return sum(self._open.values())
 
     @property
@@ -77,12 +77,13 @@ class Answering:
 
     def own(self, ask: AskId, body: bytes, life_s: float) -> None:
         """This replica asks itself."""
-        self._begin((self._core.replica, ask), body, life_s)
+        self._begin((self._core.replica, ask), body, life_s)  # bounded by who asks: `limits.asks_own_max`
 
     def _begin(self, name: Name, body: bytes, life_s: float) -> Here:
         asker, ask = name
         here = self._here[name] = Here(self._core.now + life_s)
-        self._open[asker] = self._open.get(asker, 0) + 1
+        if asker != self._core.replica:
+            self._open[asker] = self._open.get(asker, 0) + 1
         self.due = min(self.due, here.expires)
         self._core.out.append(Asked(ask, asker, body))
         return here
@@ -169,9 +170,10 @@ class Answering:
         self.due = min((h.expires for h in self._here.values() if h.answer is None), default=math.inf)
 
     def _closed(self, asker: ReplicaId) -> None:
-        self._open[asker] -= 1
-        if not self._open[asker]:
-            del self._open[asker]
+        if asker != self._core.replica:
+            self._open[asker] -= 1
+            if not self._open[asker]:
+                del self._open[asker]
 
     def _forget(self, name: Name) -> None:
         here = self._here.pop(name, None)

@@ -32,7 +32,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from crdtsync import limits
 from crdtsync.errors import Malformed
@@ -530,6 +530,9 @@ def _again(m: list[Any]) -> Again:
     return Again(tuple(commit_from_items(item) for item in check_list(m[1], limits.commits_again_max, "again")))
 
 
+_Passed = TypeVar("_Passed", Ask, Answer)
+
+
 def _between(m: list[Any], what: str) -> tuple[AskId, ReplicaId, ReplicaId]:
     return (
         AskId(check_bytes(m[1], ASK_ID_BYTES, f"{what} id")),
@@ -538,11 +541,12 @@ def _between(m: list[Any], what: str) -> tuple[AskId, ReplicaId, ReplicaId]:
     )
 
 
-def _on_its_way(m: list[Any], what: str) -> tuple[int, int, bytes, bytes]:
+def _passed(m: list[Any], kind: type[_Passed], what: str) -> _Passed:
     """What is left of way and life may be more than is granted here: a later version may grant more."""
     if type(m[6]) is not bytes or len(m[6]) > limits.ask_body_bytes_max:
         raise Malformed(f"{what} body: not at most {limits.ask_body_bytes_max} bytes")
-    return (
+    return kind(
+        *_between(m, what),
         check_int(m[4], 0, _COUNT_MAX, f"{what} hops"),
         check_int(m[5], 0, _COUNT_MAX, f"{what} life"),
         m[6],
@@ -585,8 +589,8 @@ _DECODERS: Final[dict[int, tuple[int, Callable[[list[Any]], Message]]]] = {
     19: (3, _sums_of),
     20: (2, _want_again),
     21: (1, _again),
-    22: (7, lambda m: Ask(*_between(m, "ask"), *_on_its_way(m, "ask"))),
-    23: (7, lambda m: Answer(*_between(m, "answer"), *_on_its_way(m, "answer"))),
+    22: (7, lambda m: _passed(m, Ask, "ask")),
+    23: (7, lambda m: _passed(m, Answer, "answer")),
     24: (4, _cancel),
 }
 
