@@ -70,7 +70,11 @@ class Mailbox:
             done(None)
             return
         envelope = Envelope(self._process.practice, effect.id, target, self._process.replica_id, True)
-        done(open_letter(self._sealer, envelope, effect.body))
+        try:
+            answer = open_letter(self._sealer, envelope, effect.body)
+        except SealBroken:
+            raise OracleFailed(f"{self._process.name} is given an answer that was not sealed to it") from None
+        done(answer)
 
     def asked(self, effect: effects.Asked) -> None:
         """Somebody asks."""
