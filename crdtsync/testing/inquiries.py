@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from crdtsync.testing.world import World
 
 _LIVES_S: Final = (1.0, 10.0, 60.0)
-_ROUND: Final = 6
+_ROUND: Final = 10
 """Questions that are asked of a healed world."""
 _STEP_S: Final = 2.0
 _KINDS: Final = {22: "questions", 23: "answers", 24: "cancellations"}
