@@ -18,6 +18,7 @@ import anyio
 import anyio.lowlevel
 
 from crdtsync import limits, members
+from crdtsync.asking import Asks, OnAsk
 from crdtsync.engine import DeriveResult, DueHold, WriteGrant, WriteOutcome, WriteRequest
 from crdtsync.errors import (
     Braked,
@@ -34,6 +35,7 @@ from crdtsync.replication import effects, events
 from crdtsync.replication.member_codec import decode_record
 from crdtsync.replication.member_state import Member
 from crdtsync.replication.replica import Replica
+from crdtsync.sealing.base import Sealer
 from crdtsync.storage.worker import StoreThread
 
 _R = TypeVar("_R")
@@ -125,6 +127,11 @@ class Driver:
         self.last_heard: dict[ReplicaId, float] = {}
         self.alarms: deque[Notice] = deque(maxlen=limits.alarms_kept_max)
         self.on_notice: Callable[[Notice], None] | None = None
+        self.on_ask: OnAsk | None = None
+        """Answers what other replicas ask, as `(asker, question) -> answer`; an error of this library that it raises is
+        told to the asker. It is cancelled when nobody waits any more, and may be asked the same thing again under
+        another name."""
+        self.asks = Asks(self)
         self.failure: BaseException | None = None
         self._links: dict[int, Outlet] = {}
         self._jobs: deque[Job] = deque()
@@ -144,6 +151,7 @@ class Driver:
         self._holds: Sequence[DueHold] = ()
         self._earlier = Signal()
         self._sleeping_until = 0.0
+        self._sealer: Sealer | None = None
 
     # -- the loop ----------------------------------------------------------------------------------------------------
 
@@ -157,6 +165,7 @@ class Driver:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._tick)
                 tasks.start_soon(self._look_over)
+                tasks.start_soon(self.asks.run)
                 self.derive_soon()
                 await self._work_off()
                 tasks.cancel_scope.cancel()
@@ -186,6 +195,7 @@ class Driver:
         self._pending.clear()
         for awaited in self._awaited:
             awaited.fail(error)
+        self.asks.fail(error)
         for link in list(self._links.values()):
             link.close(reason)
         for signal in (self.changed, self.heard, self.links_changed, self.members_changed):
@@ -391,6 +401,39 @@ class Driver:
         self._queue(job)
         await self._happened(worked)
         return box[0]
+
+    # -- questions ---------------------------------------------------------------------------------------------------
+
+    async def ask(self, target: ReplicaId, body: bytes, timeout: float) -> bytes:
+        """Ask another replica, over whatever path of the mesh leads there, and wait for its answer; `target` may be
+        this one. `body` is for its eyes only, at most `limits.ask_plain_bytes_max` bytes, `timeout` seconds, at most
+        those of `limits.ask_life_ms_max`.
+
+        Cancelling withdraws the question. Raises AuthorityUnreachable when no answer came in time: the question may
+        have been heard all the same. Raises RefusedError with what the target says where it refuses, NotFound for no
+        member that could answer, BadValue, and what the disk said where nothing is carried out any more.
+        """
+        self.check()
+        return await self.asks.ask(target, body, timeout)
+
+    async def sealer(self) -> Sealer:
+        """This replica's keys, for use in this thread."""
+        if self._sealer is None:
+            self._sealer = await self.thread.run(lambda host: host.sealer)
+        return self._sealer
+
+    def alarm(self, kind: str, text: str) -> None:
+        """Tell people: one word, and a sentence without content of records."""
+        self._alarm(effects.Alarm(kind, text))
+
+    def _asked(self, effect: effects.Asked) -> None:
+        self.asks.asked(effect)
+
+    def _withdrawn(self, effect: effects.Withdrawn) -> None:
+        self.asks.withdrawn(effect)
+
+    def _answered(self, effect: effects.Answered) -> None:
+        self.asks.answered(effect)
 
     # -- deriving ----------------------------------------------------------------------------------------------------
 
@@ -661,5 +704,8 @@ _PERFORM: Mapping[type, Callable[[Driver, Any], None]] = {
     effects.NoteRecovering: Driver._note_recovering,
     effects.Confirmed: Driver._confirmed,
     effects.Rederive: Driver._rederive,
+    effects.Asked: Driver._asked,
+    effects.Withdrawn: Driver._withdrawn,
+    effects.Answered: Driver._answered,
     effects.Alarm: Driver._alarm,
 }

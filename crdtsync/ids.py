@@ -26,6 +26,8 @@ EpochId = NewType("EpochId", bytes)
 """16 bytes: the beginning of a hash of the epoch key."""
 DataKeyId = NewType("DataKeyId", bytes)
 """16 bytes: the beginning of the hash of the wrapped data key object."""
+AskId = NewType("AskId", bytes)
+"""16 random bytes: the name of one question from one replica to another."""
 RecordId = NewType("RecordId", str)
 """26 characters of base32 in lower case."""
 
@@ -35,6 +37,7 @@ LOG_ID_BYTES = REPLICA_ID_BYTES + BOOT_ID_BYTES
 PRACTICE_ID_BYTES = 16
 HASH_BYTES = 32
 KEY_ID_BYTES = 16
+ASK_ID_BYTES = 16
 TAG_CHARACTERS = 8
 
 

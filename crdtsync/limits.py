@@ -251,6 +251,44 @@ digests_remembered_max: Final = 64
 stalled_messages_max: Final = 2_000
 """Messages of one peer that wait for membership records which are being stored."""
 
+# --- questions from one replica to another --------------------------------------------------------------------------
+ask_body_bytes_max: Final = 16 * 1024
+"""A sealed question or answer."""
+ask_plain_bytes_max: Final = 12 * 1024
+"""A question or an answer before it is sealed: with the key for it and padding it fits `ask_body_bytes_max`."""
+ask_hops_max: Final = 8
+"""Links that a question may cross behind the first one, and an answer on its way back."""
+ask_life_ms_max: Final = 60_000
+"""How long a question may wait for its answer; who wants to wait longer asks again."""
+ask_repeat_s: Final = 2.0
+"""How often a question that has no answer yet is said again: everything on its way may be lost."""
+ask_pass_s: Final = 1.0
+"""A question is passed on once in so long, whoever says it how often: less than `ask_repeat_s`, so that what is said
+again gets through."""
+ask_detour_tries: Final = 3
+"""From this try on a question goes every way, also where its target is linked: that link may be dead, unnoticed."""
+asks_own_max: Final = 64
+"""Questions that this replica has open at a time; more wait for their turn."""
+asks_passed_per_origin_max: Final = 256
+"""Questions and answers of one replica that are being passed on here; those that were answered make room first."""
+asks_passed_bytes_per_origin_max: Final = 1024 * 1024
+"""The bytes of these: what one replica may make others carry."""
+asks_passed_per_link_max: Final = 1_024
+"""Questions and answers that came in on one link and are being passed on here."""
+asks_passed_bytes_per_link_max: Final = 4 * 1024 * 1024
+"""The bytes of these."""
+links_remembered_max: Final = 16
+"""Links by which one question came; when there are more, those that have ended are forgotten."""
+asks_open_max: Final = 64
+"""Questions that are being answered here at a time; what comes beyond is heard when it is said again."""
+asks_open_per_origin_max: Final = 16
+"""The same for those of one replica, so that it leaves room for others."""
+asks_answered_bytes_per_origin_max: Final = 1024 * 1024
+"""Answers to one replica that are kept, to be given again; the oldest go first."""
+asks_heard_per_origin_max: Final = 4_096
+"""Questions of one replica that are remembered, so that none is answered anew: as many as it may ask here within the
+life of one."""
+
 fork_headers_max: Final = 64
 """Headers that one question for them names, while two copies of a log are compared (L3)."""
 fork_headers_bytes_target: Final = 512 * 1024

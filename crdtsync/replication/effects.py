@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from crdtsync.ids import DataKeyId, LogId, MemberHash, RecordId, ReplicaId
+from crdtsync.ids import AskId, DataKeyId, LogId, MemberHash, RecordId, ReplicaId
 from crdtsync.replication.commit import Commit
 from crdtsync.replication.stored import KeyObject
 
@@ -157,6 +157,32 @@ class Rederive:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """The driver must answer this question of `origin`, which has signed it, with `AnswerOut`. No question is told
+    twice while it is remembered (`limits.asks_heard_per_origin_max`)."""
+
+    id: AskId
+    origin: ReplicaId
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """The driver may leave this question: nobody waits for its answer any more."""
+
+    id: AskId
+    origin: ReplicaId
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The driver must tell whoever asked: the answer, signed by whom it was asked, or None when its time is over."""
+
+    id: AskId
+    body: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
 class Alarm:
     """The driver must show this to people: `kind` is one word, `text` a sentence without content of records."""
 
@@ -183,5 +209,8 @@ Effect = (
     | NoteRecovering
     | Confirmed
     | Rederive
+    | Asked
+    | Withdrawn
+    | Answered
     | Alarm
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from crdtsync.ids import CommitId, DataKeyId, LogId, MemberHash, ReplicaId
+from crdtsync.ids import AskId, CommitId, DataKeyId, LogId, MemberHash, ReplicaId
 from crdtsync.replication.commit import Commit
 from crdtsync.replication.messages import Path, Sums
 from crdtsync.replication.stored import KeyObject, StoredCommit
@@ -160,6 +160,37 @@ class Derived:
 
 
 @dataclass(frozen=True, slots=True)
+class AskOut:
+    """This replica asks `target`, which may be itself: answered by one `Answered`, within `life_ms` and at most
+    `limits.ask_life_ms_max`. `body` is sealed to the target, `signature` is over `flood.signed_ask`."""
+
+    id: AskId
+    target: ReplicaId
+    body: bytes
+    signature: bytes
+    life_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class CancelOut:
+    """This replica wants no answer any more, and gets no `Answered`; `signature` is over `flood.signed_cancel`."""
+
+    id: AskId
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerOut:
+    """The answer to a question that was `Asked`; nothing happens where that was withdrawn. `body` is sealed to the
+    asker, `signature` is over `flood.signed_answer`."""
+
+    id: AskId
+    origin: ReplicaId
+    body: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time has passed: `Replica.wakeup` said when to come back."""
 
@@ -183,5 +214,8 @@ Event = (
     | Mended
     | KeysStored
     | Derived
+    | AskOut
+    | CancelOut
+    | AnswerOut
     | Tick
 )

@@ -22,6 +22,9 @@ later versions may say more.
    19 sums       the same two hashes, and per way: sums of its sixteen parts, or its records one by one
    20 want-again a log, sequences: send me these commits again, mine are rotten
    21 again      commits
+   22 ask        id, asker, whom it asks, hops and ms left, sealed question, the asker's signature
+   23 answer     id, who answers, whom, hops and ms left, sealed answer, the answerer's signature
+   24 cancel     id, asker, whom it asked, the asker's signature: it wants no answer any more
 """
 
 from __future__ import annotations
@@ -29,16 +32,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from crdtsync import limits
 from crdtsync.errors import Malformed
 from crdtsync.ids import (
+    ASK_ID_BYTES,
     HASH_BYTES,
     KEY_ID_BYTES,
     LOG_ID_BYTES,
     PRACTICE_ID_BYTES,
     REPLICA_ID_BYTES,
+    AskId,
     DataKeyId,
     Head,
     LogId,
@@ -266,6 +271,46 @@ class Again:
     commits: tuple[Commit, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A question of `origin` to `target`, passed on until it is there. `body` is sealed to the target.
+
+    `hops` and `expires_ms` are what is left of its way and of its life; whoever passes it on takes from them, so they
+    are not signed.
+    """
+
+    id: AskId
+    origin: ReplicaId
+    target: ReplicaId
+    hops: int
+    expires_ms: int
+    body: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What `origin` answers to the question `id` of `target`, passed on like it."""
+
+    id: AskId
+    origin: ReplicaId
+    target: ReplicaId
+    hops: int
+    expires_ms: int
+    body: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """`origin` wants no answer to its question `id` any more; passed on by those who passed on the question."""
+
+    id: AskId
+    origin: ReplicaId
+    target: ReplicaId
+    signature: bytes
+
+
 Message = (
     Hello
     | Members
@@ -288,6 +333,9 @@ Message = (
     | SumsOf
     | WantAgain
     | Again
+    | Ask
+    | Answer
+    | Cancel
 )
 
 
@@ -482,6 +530,34 @@ def _again(m: list[Any]) -> Again:
     return Again(tuple(commit_from_items(item) for item in check_list(m[1], limits.commits_again_max, "again")))
 
 
+_Passed = TypeVar("_Passed", Ask, Answer)
+
+
+def _between(m: list[Any], what: str) -> tuple[AskId, ReplicaId, ReplicaId]:
+    return (
+        AskId(check_bytes(m[1], ASK_ID_BYTES, f"{what} id")),
+        ReplicaId(check_bytes(m[2], REPLICA_ID_BYTES, f"{what} origin")),
+        ReplicaId(check_bytes(m[3], REPLICA_ID_BYTES, f"{what} target")),
+    )
+
+
+def _passed(m: list[Any], kind: type[_Passed], what: str) -> _Passed:
+    """What is left of way and life may be more than is granted here: a later version may grant more."""
+    if type(m[6]) is not bytes or len(m[6]) > limits.ask_body_bytes_max:
+        raise Malformed(f"{what} body: not at most {limits.ask_body_bytes_max} bytes")
+    return kind(
+        *_between(m, what),
+        check_int(m[4], 0, _COUNT_MAX, f"{what} hops"),
+        check_int(m[5], 0, _COUNT_MAX, f"{what} life"),
+        m[6],
+        check_bytes(m[7], SIGNATURE_BYTES, f"{what} signature"),
+    )
+
+
+def _cancel(m: list[Any]) -> Cancel:
+    return Cancel(*_between(m, "cancel"), check_bytes(m[4], SIGNATURE_BYTES, "cancel signature"))
+
+
 def _digest(m: list[Any]) -> Digest:
     return Digest(
         check_bytes(m[1], HASH_BYTES, "digest frontier"),
@@ -513,6 +589,9 @@ _DECODERS: Final[dict[int, tuple[int, Callable[[list[Any]], Message]]]] = {
     19: (3, _sums_of),
     20: (2, _want_again),
     21: (1, _again),
+    22: (7, lambda m: _passed(m, Ask, "ask")),
+    23: (7, lambda m: _passed(m, Answer, "answer")),
+    24: (4, _cancel),
 }
 
 _ENCODERS: Final[dict[type, tuple[int, Callable[[Any], list[Any]]]]] = {
@@ -544,4 +623,7 @@ _ENCODERS: Final[dict[type, tuple[int, Callable[[Any], list[Any]]]]] = {
     ),
     WantAgain: (20, lambda m: [m.log, list(m.sequences)]),
     Again: (21, lambda m: [[commit_items(item) for item in m.commits]]),
+    Ask: (22, lambda m: [m.id, m.origin, m.target, m.hops, m.expires_ms, m.body, m.signature]),
+    Answer: (23, lambda m: [m.id, m.origin, m.target, m.hops, m.expires_ms, m.body, m.signature]),
+    Cancel: (24, lambda m: [m.id, m.origin, m.target, m.signature]),
 }

@@ -13,6 +13,7 @@ from crdtsync import limits
 from crdtsync.errors import Malformed, NotAMember, PeerError, TooLarge
 from crdtsync.ids import Head, LogId, PracticeId, ReplicaId
 from crdtsync.replication import effects, events, meeting, messages, serving
+from crdtsync.replication.asking import Asking
 from crdtsync.replication.boots import Boots, Continues
 from crdtsync.replication.branches import Branches
 from crdtsync.replication.effects import Close, Effect, ReadAgain, ReadKeys, StoreKeys
@@ -67,6 +68,7 @@ class Replica:
         self._holdings = Holdings(self._core)
         self._branches = Branches(self._core)
         self._recovering = Recovering(self._core, recovering)
+        self._asking = Asking(self._core)
         self._line = line
         self._wakeup = self._due()
 
@@ -135,6 +137,11 @@ class Replica:
         return self._branches.superseded(core.log if written else self._line)
 
     @property
+    def asking(self) -> Asking:
+        """Questions that pass through here or end here. Not to be changed."""
+        return self._asking
+
+    @property
     def busy(self) -> bool:
         """Whether commits are being stored."""
         return self._receiving.busy
@@ -145,7 +152,7 @@ class Replica:
         return self._wakeup
 
     def _due(self) -> float:
-        due = min(self._recovering.due, self._forks.due)
+        due = min(self._recovering.due, self._forks.due, self._asking.due)
         if not self._core.peers:
             return due
         due = min(due, self._repair.due, self._holdings.due)
@@ -202,6 +209,7 @@ class Replica:
         for peer, error in self._forks.run():
             self._give_up(peer, error)
         self._repair.run()
+        self._asking.run()
 
     def _link_up(self, event: events.LinkUp) -> None:
         core = self._core
@@ -326,6 +334,7 @@ class Replica:
             raise TooLarge("the peer's frontier names more logs than a practice can have")
         if message.whole and peer.phase is Phase.TELLING:
             peer.phase = Phase.LIVE
+            self._asking.link_stands(peer)
         self._receiving.check_heads(peer, message.heads)
         self._recovering.heard(peer, message.heads)
         if peer.live:
@@ -415,6 +424,15 @@ class Replica:
     def _again(self, _: Peer, message: messages.Again) -> None:
         self._repair.again(message.commits)
 
+    def _ask(self, peer: Peer, message: messages.Ask) -> None:
+        self._asking.asked(peer, message)
+
+    def _answer(self, peer: Peer, message: messages.Answer) -> None:
+        self._asking.answered(peer, message)
+
+    def _cancel(self, peer: Peer, message: messages.Cancel) -> None:
+        self._asking.cancelled(peer, message)
+
     def _ping(self, peer: Peer, message: messages.Ping) -> None:
         peer.received = max(peer.received, message.sent)
         self._receiving.grant(peer, step=1)
@@ -493,6 +511,15 @@ class Replica:
     def _derived(self, event: events.Derived) -> None:
         self._repair.derived(event)
 
+    def _ask_out(self, event: events.AskOut) -> None:
+        self._asking.ask(event)
+
+    def _cancel_out(self, event: events.CancelOut) -> None:
+        self._asking.cancel(event)
+
+    def _answer_out(self, event: events.AnswerOut) -> None:
+        self._asking.answer(event)
+
     def describe(self, replica: ReplicaId) -> str:
         """A replica's name in the membership, or its id where the name is not known."""
         return self._core.name_of(replica)
@@ -517,6 +544,9 @@ _HANDLERS: dict[type, Callable[[Replica, Any], None]] = {
     events.Mended: Replica._mended,
     events.KeysStored: Replica._keys_stored,
     events.Derived: Replica._derived,
+    events.AskOut: Replica._ask_out,
+    events.CancelOut: Replica._cancel_out,
+    events.AnswerOut: Replica._answer_out,
     events.Tick: Replica._tick,
 }
 
@@ -541,4 +571,7 @@ _MESSAGES: dict[type, Callable[[Replica, Peer, Any], None]] = {
     messages.SumsOf: Replica._sums_of,
     messages.WantAgain: Replica._want_again,
     messages.Again: Replica._again,
+    messages.Ask: Replica._ask,
+    messages.Answer: Replica._answer,
+    messages.Cancel: Replica._cancel,
 }

@@ -13,6 +13,7 @@ from crdtsync.testing.timeline import Timeline
 from crdtsync.testing.trace import Trace
 
 if TYPE_CHECKING:
+    from crdtsync.testing.inquiries import Inquiries
     from crdtsync.testing.node import Node
     from crdtsync.testing.process import Process
 
@@ -28,6 +29,7 @@ class World(Protocol):
     trace: Trace
     network: Network
     ledger: Ledger
+    inquiries: Inquiries
 
     def fuse(self, process: Process, where: str) -> bool:
         """Whether the process ends now, right behind the step `where`."""

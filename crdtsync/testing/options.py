@@ -35,6 +35,12 @@ TIGHT_LIMITS: Final[dict[str, float]] = {
     "subjects_replayed_max": 2,
     "salts_cached_max": 4,
     "data_keys_cached_max": 4,
+    "asks_passed_per_origin_max": 8,
+    "asks_passed_per_link_max": 16,
+    "asks_open_per_origin_max": 2,
+    "asks_open_max": 3,
+    "asks_heard_per_origin_max": 64,
+    "asks_answered_bytes_per_origin_max": 400,
 }
 """Bounds made so small that a small world reaches them all."""
 
@@ -81,6 +87,8 @@ class Options:
     versions: bool = False
     hostile: tuple[str, ...] = ()
     pair: bool = False
+    asks: int = 0
+    forges: bool = False
 
     @property
     def calm(self) -> bool:
@@ -145,10 +153,12 @@ def draw(streams: Streams) -> Options:
         versions=bool(some("versions", 0.12, (1,))),
         hostile=_habits(streams, calm=calm),
         pair=streams("options/pair").random() < 0.1,
+        asks=_asks(streams),
     )
     # A copied disk is one machine too many: it is told apart from what else happens to a site's name and disk.
     clone = not (plain.removal or plain.restore or plain.tight) and bool(some("clone", 0.25, (1,)))
-    return replace(plain, clone=clone)
+    forges = bool(plain.asks and plain.hostile) and streams("options/forges").random() < 0.5
+    return replace(plain, clone=clone, forges=forges)
 
 
 class _Some:
@@ -168,6 +178,12 @@ def _duration(streams: Streams, *, days: bool, wide: bool) -> float:
     if days:
         return chance.uniform(1.0, 6.0) * 86_400.0
     return chance.uniform(2400.0, 3000.0) if wide else chance.uniform(3600.0, 4500.0)
+
+
+def _asks(streams: Streams) -> int:
+    """In calm worlds as well: there every question is answered."""
+    chance = streams("options/asks")
+    return chance.choice((5, 20, 60)) if chance.random() < 0.3 else 0
 
 
 def _habits(streams: Streams, *, calm: bool) -> tuple[str, ...]:

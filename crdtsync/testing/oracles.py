@@ -90,6 +90,7 @@ def bounds(node: Process) -> None:
     core = node.replica
     if core.inbox.commits > limits.inbox_commits_max or core.inbox.bytes > limits.inbox_bytes_max:
         raise OracleFailed(f"L7: the inbox of {node.name} is over its limit")
+    node.world.inquiries.bounds(node)
     for peer in core.peers.values():
         if len(peer.stalled) > limits.stalled_messages_max:
             raise OracleFailed(f"L7: {node.name} keeps {len(peer.stalled)} messages of one peer")

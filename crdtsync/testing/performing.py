@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _HAVE: Final = 4
 _COMMITS: Final = 8
+_ASKS: Final = (22, 23, 24)
 
 
 def _send(node: Process, effect: effects.Send) -> bool:
@@ -30,6 +31,8 @@ def _send(node: Process, effect: effects.Send) -> bool:
         node.world.ledger.told(node.account, node.disk, have.heads)
     elif kind == _COMMITS:
         node.world.ledger.told(node.account, node.disk, _heads_of(effect.message))
+    elif kind in _ASKS:
+        node.world.inquiries.sent(node, effect.link, effect.message)
     node.world.network.send(node, effect.link, effect.message, effect.urgent)
     return not node.blown("have" if kind == _HAVE else "send")
 
@@ -199,6 +202,21 @@ def _rederive(node: Node, effect: effects.Rederive) -> bool:
     return True
 
 
+def _asked(node: Process, effect: effects.Asked) -> bool:
+    node.mailbox.asked(effect)
+    return True
+
+
+def _withdrawn(node: Process, effect: effects.Withdrawn) -> bool:
+    node.step("may leave a question")
+    return True
+
+
+def _answered(node: Process, effect: effects.Answered) -> bool:
+    node.mailbox.answered(effect)
+    return True
+
+
 def _alarm(node: Process, effect: effects.Alarm) -> bool:
     node.step(f"alarm {effect.kind}: {effect.text}")
     node.world.alarmed(node, effect)
@@ -224,6 +242,9 @@ PERFORM: Final[Mapping[type, Callable[[Any, Any], bool]]] = {
     effects.NewBoot: _new_boot,
     effects.Confirmed: _confirmed,
     effects.Rederive: _rederive,
+    effects.Asked: _asked,
+    effects.Withdrawn: _withdrawn,
+    effects.Answered: _answered,
     effects.Alarm: _alarm,
 }
 """What carries out each kind of effect. False: the process ended over it, and what was to follow never happens."""

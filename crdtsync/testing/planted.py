@@ -448,6 +448,58 @@ def _frozen_feeds(node: Node) -> None:
     _patch(feeds, "_stalled", lambda log, now, peers, inbox: False)
 
 
+def _answer_anew(node: Node) -> None:
+    """A question that was answered is told to the application once more when it is said again."""
+    answering: Any = node.replica.asking.answering
+    asked = answering.asked
+
+    def forgetful(peer: Any, message: messages.Ask, life_s: float) -> None:
+        here = answering._here.get((message.origin, message.id))
+        if here is not None and here.answer is not None:
+            answering._forget((message.origin, message.id))
+            for share in answering._heard[message.origin].values():
+                share.pop(message.id, None)
+        asked(peer, message, life_s)
+
+    _patch(answering, "asked", forgetful)
+
+
+def _ask_without_end(node: Node) -> None:
+    """What is passed on is passed on whenever it comes, and as far as it was when it came."""
+    asking: Any = node.replica.asking
+
+    def endless(peer: Any, message: messages.Ask, life_s: float) -> None:
+        for other in asking._flood.ways(message.target, origin=message.origin, but=peer.link):
+            asking._core.send(other, message)
+
+    _patch(asking, "_pass_on", endless)
+
+
+def _believe_anybody(node: Node) -> None:
+    """Signatures under questions and answers are not looked at."""
+    asking: Any = node.replica.asking
+    _patch(asking._flood, "check", lambda speaker, data, signature: None)
+
+
+def _keep_questions(node: Node) -> None:
+    """Questions to others are not passed on."""
+    _patch(node.replica.asking, "_pass_on", lambda peer, message, life_s: None)
+
+
+def _forget_cancelled(node: Node) -> None:
+    """A question is still said, and its answer given to the application, when it was cancelled."""
+    asking: Any = node.replica.asking
+    cancel = asking.cancel
+
+    def stubborn(event: events.CancelOut) -> None:
+        own = asking._own.get(event.id)
+        cancel(event)
+        if own is not None and own.event.target != node.replica_id:
+            asking._own[event.id] = own
+
+    _patch(asking, "cancel", stubborn)
+
+
 PLANTED: Final[dict[str, Planted]] = {
     bug.name: bug
     for bug in (
@@ -470,6 +522,11 @@ PLANTED: Final[dict[str, Planted]] = {
         Planted("stale-read", "an old state of a record is read after a write", _stale_read),
         Planted("view-claims-more", "the view says it goes further than its documents do (L8)", _view_claims_more),
         Planted("wrong-cursor", "a feed begins one commit too late", _wrong_cursor),
+        Planted("answer-anew", "a question that is said again is told to the application again", _answer_anew),
+        Planted("ask-without-end", "questions are passed on without end (L7)", _ask_without_end),
+        Planted("believe-anybody", "questions and answers are taken from whoever forges them (L6)", _believe_anybody),
+        Planted("forget-cancelled", "a cancelled question is answered", _forget_cancelled),
+        Planted("keep-questions", "questions to third sites are not passed on", _keep_questions),
         Planted("adopt-any-stamp", "the clock follows stamps that lie far ahead", _adopt_any_stamp),
         Planted("apply-twice", "what comes in twice counts as new (L2)", _apply_twice),
         Planted("chatter", "sites at rest tell each other all they have (L7)", _chatter),

@@ -25,6 +25,7 @@ from crdtsync.replication.stored import KeyObject, StoredCommit
 from crdtsync.testing.disk import Disk, PowerCut, Proof
 from crdtsync.testing.ground import Machine, World
 from crdtsync.testing.ledger import Account
+from crdtsync.testing.mailbox import Mailbox
 from crdtsync.testing.performing import PERFORM
 from crdtsync.testing.sealer import PlainSealer
 from crdtsync.testing.verdict import OracleFailed
@@ -90,6 +91,7 @@ class Process(ABC):
         self.disk = Disk()
         self.proof = Proof()
         self.account = Account(name, self.replica_id, self.wall_ms)
+        self.mailbox = Mailbox(self)
         self.duplicates = 0
         self.received = 0
         self._monotonic = 0.0
@@ -228,6 +230,7 @@ class Process(ABC):
         else:
             self.disk.survive()
         self._drop_waiting()
+        self.mailbox.drop()
         self.world.network.station_stopped(self, silently=power)
         self.world.crashed(self)
 

@@ -12,13 +12,25 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-from crdtsync.errors import CrdtSyncError, SealBroken
-from crdtsync.ids import REPLICA_ID_BYTES, DataKeyId, EpochId, LogId, PracticeId, replica_id_of
+from crdtsync import limits
+from crdtsync.errors import CrdtSyncError, SealBroken, TooLarge
+from crdtsync.ids import (
+    REPLICA_ID_BYTES,
+    AskId,
+    DataKeyId,
+    EpochId,
+    LogId,
+    PracticeId,
+    ReplicaId,
+    replica_id_of,
+)
 from crdtsync.sealing.base import Sealer
 from crdtsync.sealing.envelope import open_part, seal_part
+from crdtsync.sealing.letter import Envelope, open_letter, seal_letter
 
 KEY = bytes(range(32))
 SALT = bytes(range(32, 64))
@@ -176,3 +188,50 @@ class SealerConformance(ABC):
             refused(SealBroken, partial(other.open_sealed, b"info", changed))
         for short in (b"", sealed[:1], sealed[:-1], sealed[:31]):
             refused(SealBroken, partial(other.open_sealed, b"info", short))
+
+    # --- letters ---------------------------------------------------------------------------------------------------
+
+    def test_a_letter_is_read_by_its_receiver_only(self) -> None:
+        one, other, third = self.sealer("one"), self.sealer("other"), self.sealer("third")
+        envelope = _envelope(one, other)
+        for plain in (b"", b"\x00", PLAIN, bytes(limits.ask_plain_bytes_max)):
+            sealed = seal_letter(one, envelope, other.public.kem, plain)
+            assert open_letter(other, envelope, sealed) == plain
+            assert sealed != seal_letter(one, envelope, other.public.kem, plain)
+            for reader in (one, third):
+                refused(SealBroken, partial(open_letter, reader, envelope, sealed))
+        sealed = seal_letter(one, envelope, other.public.kem, PLAIN)
+        assert not any(PLAIN[at : at + 4] in sealed for at in range(len(PLAIN) - 3))
+
+    def test_a_letter_opens_in_its_own_place_only(self) -> None:
+        one, other = self.sealer("one"), self.sealer("other")
+        envelope = _envelope(one, other)
+        sealed = seal_letter(one, envelope, other.public.kem, PLAIN)
+        for elsewhere in (
+            replace(envelope, practice=PracticeId(b"P" * 16)),
+            replace(envelope, ask=AskId(b"Q" * 16)),
+            replace(envelope, sender=envelope.receiver),
+            replace(envelope, receiver=envelope.sender),
+            replace(envelope, answer=True),
+        ):
+            refused(SealBroken, partial(open_letter, other, elsewhere, sealed))
+
+    def test_a_letter_with_a_changed_byte_or_another_length_is_refused(self) -> None:
+        one, other = self.sealer("one"), self.sealer("other")
+        envelope = _envelope(one, other)
+        sealed = seal_letter(one, envelope, other.public.kem, PLAIN)
+        for at in range(len(sealed)):
+            changed = sealed[:at] + bytes((sealed[at] ^ 1,)) + sealed[at + 1 :]
+            refused(SealBroken, partial(open_letter, other, envelope, changed))
+        for end in (0, 1, 2, 40, len(sealed) - 1):
+            refused(SealBroken, partial(open_letter, other, envelope, sealed[:end]))
+
+    def test_a_letter_that_is_too_long_is_not_sealed(self) -> None:
+        one, other = self.sealer("one"), self.sealer("other")
+        text = PLAIN * (limits.ask_plain_bytes_max // len(PLAIN) + 1)
+        refused(TooLarge, lambda: seal_letter(one, _envelope(one, other), other.public.kem, text))
+
+
+def _envelope(sender: Sealer, receiver: Sealer) -> Envelope:
+    replicas = ReplicaId(sender.public.replica), ReplicaId(receiver.public.replica)
+    return Envelope(PracticeId(b"p" * 16), AskId(b"q" * 16), *replicas, answer=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from crdtsync.testing import oracles
+from crdtsync.testing import inquiries, oracles
 from crdtsync.testing.disk import SYNC_FAILED
 from crdtsync.testing.faults import FAULTS
 from crdtsync.testing.ground import Machine
@@ -100,6 +100,7 @@ class Story(World):
         with tightened(bounds):
             self._settlers()
             self._plan_work()
+            inquiries.plan(self)
             for plan in FAULTS:
                 plan(self)
             self.over = False
@@ -108,10 +109,13 @@ class Story(World):
             self.over = True
             self.heal()
             self.settled_s = self.settle()
+            if options.asks:
+                self.inquiries.last_round()
             self.check()
             for process in self.everybody():
                 process.count_links()
             if options.calm:
+                self.inquiries.all_answered()
                 oracles.few_duplicates(self.everybody())
         if options.pair:
             self.faults["pairs"] += 1

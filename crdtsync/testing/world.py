@@ -31,6 +31,7 @@ from crdtsync.testing.desk import Desk
 from crdtsync.testing.desk_sessions import Sessions
 from crdtsync.testing.disk import Disk
 from crdtsync.testing.ground import Machine
+from crdtsync.testing.inquiries import Inquiries
 from crdtsync.testing.ledger import Ledger
 from crdtsync.testing.network import Line, Network, Weather
 from crdtsync.testing.node import Node
@@ -63,6 +64,7 @@ class World:
         self.canary = Canary(seed)
         self.network.watch = self.canary.message
         self.ledger = Ledger()
+        self.inquiries = Inquiries(self, self.canary.text)
         self.rot = RotBook()
         self.sessions = Sessions()
         self.desk = Desk(self.streams("desk"), self.streams("ids"), canary=self.canary.text, sessions=self.sessions)
@@ -95,7 +97,8 @@ class World:
         self.faults["crashes"] += 1
 
     def opened(self, node: Node) -> None:
-        """Plant what is to be planted."""
+        """Somebody answers questions there; then plant what is to be planted."""
+        self.inquiries.attend(node)
         if self._planted is not None:
             self._planted(node)
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager, suppress
 from functools import cache
 
 from crdtsync import limits
-from crdtsync.ids import Head, RecordId
-from crdtsync.replication import effects, events, messages
+from crdtsync.ids import AskId, Head, RecordId
+from crdtsync.replication import effects, events, flood, messages
 from crdtsync.replication.codec import pack, unpack
 from crdtsync.replication.commit import Commit
 from crdtsync.replication.fork_proof import Branch, fork_proof
@@ -28,6 +28,10 @@ _SMALL = {
     "stalled_messages_max": 6,
     "batch_commits_max": 8,
     "keys_per_message_max": 8,
+    "asks_passed_per_origin_max": 2,
+    "asks_passed_per_link_max": 3,
+    "asks_open_max": 2,
+    "asks_heard_per_origin_max": 2,
 }
 """Limits so small that a short input reaches them."""
 _STEPS_MAX = 60
@@ -114,6 +118,20 @@ def _differences(book: people.Book, logs: Sequence[list[Commit]]) -> Iterator[me
     yield messages.SumsOf(bytes(32), bytes(32), (((), sums[0]), ((1, 2), sums[1])))
     yield messages.WantAgain(log, (1, 2))
     yield messages.Again(tuple(one[:2]))
+    yield from _questions(book)
+
+
+def _questions(book: people.Book) -> Iterator[messages.Message]:
+    """Questions to a (who listens), to c and to nobody, answers, and that they are not wanted any more."""
+    for at, (asker, asked) in enumerate(("ba", "ca", "bc", "bz")):
+        ask, body = AskId(bytes([at]) * 16), b"a question"
+        one, other = people.replica(asker), people.replica(asked)
+        sign = people.signer(asker)
+        signed = flood.signed_ask(book.practice, ask, one, other, body)
+        yield messages.Ask(ask, one, other, 8, 60_000, body, sign(signed))
+        signed = flood.signed_answer(book.practice, ask, one, other, body)
+        yield messages.Answer(ask, one, other, 8, 60_000, body, sign(signed))
+        yield messages.Cancel(ask, one, other, sign(flood.signed_cancel(book.practice, ask, one, other)))
 
 
 def run_hash(run: list[Commit]) -> bytes:
@@ -141,6 +159,9 @@ def _check(site: Site, found: list[effects.Effect]) -> None:
     core = site.core
     assert core.inbox.commits <= limits.inbox_commits_max and core.inbox.bytes <= limits.inbox_bytes_max
     assert len(core.membership) <= limits.membership_records_max
+    assert core.asking.answering.open <= limits.asks_open_max
+    for load, count_max, size_max in core.asking.trails.loads():
+        assert 0 <= load.count <= count_max and 0 <= load.size <= size_max
     for peer in core.peers.values():
         assert len(peer.have) <= limits.frontier_entries_max, "more logs than a practice can have"
         assert len(peer.feeds) <= limits.frontier_entries_max

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from crdtsync import limits
 from crdtsync.errors import PeerError
-from crdtsync.ids import EpochId, LogId, RecordId
+from crdtsync.ids import AskId, EpochId, LogId, RecordId, ReplicaId
 from crdtsync.replication import messages
 from crdtsync.replication.codec import pack, unpack
 from crdtsync.replication.commit import (
@@ -53,6 +53,9 @@ def _rare() -> Iterable[bytes]:
         messages.WantSums(b"f" * 32, b"m" * 32, ((), (1, 15))),
         messages.SumsOf(b"f" * 32, b"m" * 32, (((), sums), ((1, 15), few))),
         messages.WantAgain(log, (1, 2, 7)),
+        messages.Ask(AskId(b"q" * 16), ReplicaId(b"o" * 16), ReplicaId(b"t" * 16), 8, 9_000, b"sealed", b"s" * 64),
+        messages.Answer(AskId(b"q" * 16), ReplicaId(b"t" * 16), ReplicaId(b"o" * 16), 8, 9_000, b"sealed", b"s" * 64),
+        messages.Cancel(AskId(b"q" * 16), ReplicaId(b"o" * 16), ReplicaId(b"t" * 16), b"s" * 64),
     ]
     return map(messages.encode, every)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from crdtsync import limits
 from crdtsync.errors import BadSignature, Malformed, PeerError, TooLarge
-from crdtsync.ids import CommitHash, DataKeyId, EpochId, Head, LogId, MemberHash, PracticeId, RecordId, ReplicaId
+from crdtsync.ids import AskId, CommitHash, DataKeyId, EpochId, Head, LogId, MemberHash, PracticeId, RecordId, ReplicaId
 from crdtsync.replication import messages as m
 from crdtsync.replication.codec import pack
 from crdtsync.replication.stored import key_from_items, key_items, key_object
@@ -26,6 +26,8 @@ replicas = st.binary(min_size=16, max_size=16).map(ReplicaId)
 practices = st.binary(min_size=16, max_size=16).map(PracticeId)
 log_ids = st.binary(min_size=24, max_size=24).map(LogId)
 hashes = st.binary(min_size=32, max_size=32)
+ask_ids = st.binary(min_size=16, max_size=16).map(AskId)
+signatures = st.binary(min_size=64, max_size=64)
 key_ids = st.binary(min_size=16, max_size=16).map(DataKeyId)
 heads = st.tuples(log_ids, st.builds(Head, counts, hashes.map(CommitHash)))
 
@@ -60,6 +62,9 @@ said = st.one_of(
     st.builds(m.SumsOf, hashes, hashes, tuples(st.tuples(paths, sums))),
     st.builds(m.WantAgain, log_ids, tuples(st.integers(1, 2**53))),
     st.builds(m.Again, st.sampled_from([(), COMMITS, COMMITS[1:]])),
+    st.builds(m.Ask, ask_ids, replicas, replicas, counts, counts, st.binary(max_size=90), signatures),
+    st.builds(m.Answer, ask_ids, replicas, replicas, counts, counts, st.binary(max_size=90), signatures),
+    st.builds(m.Cancel, ask_ids, replicas, replicas, signatures),
 )
 
 
@@ -91,7 +96,7 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
 
 
 @given(
-    st.integers(1, 16),
+    st.integers(1, 26),
     st.recursive(
         st.one_of(st.none(), st.booleans(), st.integers(0, 9), st.binary(max_size=40), st.text(max_size=3)),
         lambda inner: st.lists(inner, max_size=4),
@@ -165,6 +170,18 @@ def test_items_behind_the_known_ones_are_passed_over() -> None:
         ([20, bytes(23), [1]], "commits again"),
         ([20, bytes(24), [0]], "commit again"),
         ([21, [[b"header"]]], "commit: not three items"),
+        ([22, bytes(15), bytes(16), bytes(16), 1, 1, b"", bytes(64)], "ask id"),
+        ([22, bytes(16), bytes(15), bytes(16), 1, 1, b"", bytes(64)], "ask origin"),
+        ([22, bytes(16), bytes(16), bytes(15), 1, 1, b"", bytes(64)], "ask target"),
+        ([22, bytes(16), bytes(16), bytes(16), -1, 1, b"", bytes(64)], "ask hops"),
+        ([22, bytes(16), bytes(16), bytes(16), 1, True, b"", bytes(64)], "ask life"),
+        ([22, bytes(16), bytes(16), bytes(16), 1, 1, "", bytes(64)], "ask body"),
+        ([22, bytes(16), bytes(16), bytes(16), 1, 1, bytes(limits.ask_body_bytes_max + 1), bytes(64)], "ask body"),
+        ([22, bytes(16), bytes(16), bytes(16), 1, 1, b"", bytes(63)], "ask signature"),
+        ([23, bytes(16), bytes(16), bytes(16), 1, 1, b"", bytes(63)], "answer signature"),
+        ([23, bytes(16), bytes(16), bytes(16), 1, 1, None, bytes(64)], "answer body"),
+        ([24, bytes(16), bytes(16), bytes(16), bytes(63)], "cancel signature"),
+        ([24, bytes(16), bytes(15), bytes(16), bytes(64)], "cancel origin"),
     ],
 )
 def test_what_is_malformed_is_refused_for_its_reason(items: list[Any], reason: str) -> None:

@@ -24,7 +24,10 @@ SUMMARY = {"seeds", "failures", "virtual_hours", "events", "crashes", "partition
 FOUND_BY = {
     "acknowledge-early": 0,
     "adopt-any-stamp": 1,
+    "answer-anew": 5,
     "apply-twice": 0,
+    "ask-without-end": 6,
+    "believe-anybody": 6,
     "chatter": 7,
     "clear-text": 9,
     "continue-without-proof": 24,
@@ -33,12 +36,14 @@ FOUND_BY = {
     "drop-delta": 0,
     "epoch-without-recipient": 1,
     "forget-acknowledged": 0,
+    "forget-cancelled": 0,
     "forget-dependency": 0,
     "forget-keys": 0,
     "fragment-alone": 20,
     "frontier-ahead": 0,
     "ignore-removal": 0,
     "ignore-stamps": 0,
+    "keep-questions": 6,
     "no-feed-move": 2,
     "no-relay": 0,
     "removal-drops-attested": 0,
@@ -121,11 +126,12 @@ def test_limits_are_what_they_were_after_a_tight_world() -> None:
 def test_worlds_differ_in_kind() -> None:
     """Among a hundred seeds each fault and each topology is there, and each is missing somewhere."""
     worlds = [draw(Streams(seed)) for seed in range(100)]
-    for option in ("rough", "removal", "restore", "clone", "tight", "large", "calm", "days", "versions", "pair"):
+    switches = ("rough", "removal", "restore", "clone", "tight", "large", "calm", "days", "versions", "pair", "forges")
+    for option in switches:
         assert {getattr(world, option) for world in worlds} == {True, False}
     for fault in ("archives", "newcomers", "clogs", "outages", "freezes", "clock_jumps", "io_errors", "full_disks"):
         assert {getattr(world, fault) > 0 for world in worlds} == {True, False}
-    for fault in ("rotten_commits", "rotten_documents", "rotations", "drift", "care_s"):
+    for fault in ("rotten_commits", "rotten_documents", "rotations", "drift", "care_s", "asks"):
         assert {getattr(world, fault) > 0 for world in worlds} == {True, False}
     assert {habit for seed in range(500) for habit in draw(Streams(seed)).hostile} == {*HABITS, *LIES}
     assert {world.topology for world in worlds} == {"mesh", "chain", "ring", "star", "random"}

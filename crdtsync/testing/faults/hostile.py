@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from crdtsync.errors import PeerError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _NAME: Final = "Keller"
 _COMMITS: Final = 8
 _HAVE: Final = 4
+_ASK: Final = 22
 _KEPT: Final = 50
 _FLOOD: Final = 60
 Said = list[tuple[float, bytes]]
@@ -51,7 +53,8 @@ def plan(story: Story) -> None:
         story.connect([(name, _NAME)])
         if story.options.days:
             contacts(story, story.line(name, _NAME))
-    story.network.twist[_NAME] = Hostile(process, chance, story.options.hostile)
+    habits = (*(["forges"] if story.options.forges else []), *story.options.hostile)
+    story.network.twist[_NAME] = Hostile(process, chance, habits)
 
 
 class Hostile:
@@ -69,6 +72,7 @@ class Hostile:
             "exaggerates": self._exaggerates,
             "babbles": self._babbles,
             "floods": self._floods,
+            "forges": self._forges,
             "claims own logs": lambda to, m: lies.claims_own_log(to, m, chance),
             "other hashes": lambda to, m: lies.other_hashes(to, m, chance),
         }
@@ -122,6 +126,20 @@ class Hostile:
         if self._chance.random() < 0.02:
             again = self._chance.choice(self._said)
             yield [(0.0, message), *((0.0, again) for _ in range(_FLOOD))]
+
+
+    def _forges(self, to: Station, message: bytes) -> Iterator[Said]:
+        """It puts a question of its own in the place of one, or answers it itself: it has no key to sign either."""
+        if message[1] != _ASK or self._chance.random() < 0.7:
+            return
+        ask = messages.decode(message)
+        assert isinstance(ask, messages.Ask)
+        body, signature = self._chance.randbytes(200), self._chance.randbytes(64)
+        if self._chance.random() < 0.5:
+            yield [(0.0, messages.encode(replace(ask, body=body)))]
+        else:
+            answer = messages.Answer(ask.id, ask.target, ask.origin, ask.hops, ask.expires_ms, body, signature)
+            yield [(0.0, message), (0.0, messages.encode(answer))]
 
 
 def _have(message: bytes) -> messages.Have | None:
