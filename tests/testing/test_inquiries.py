@@ -43,7 +43,7 @@ def test_who_dies_after_it_was_asked_is_asked_again_when_it_is_back() -> None:
     weimar = world.node("Weimar")
     inquiry = world.inquiries.ask(world.node("Jena"), weimar, 60.0)
     while not weimar.replica.asking.answering.open:
-        world.run(0.001)
+        world.run(0.0001)  # it answers within the third part of a millisecond
     weimar.stop("a test")
     world.run(1.0)
     weimar.start()
@@ -85,7 +85,7 @@ def test_the_world_speaks_of_what_is_wrong(name: str) -> None:
         if name == "forget-cancelled":
             world.inquiries.cancel(jena, inquiry)
         while name == "answer-anew" and not gera.replica.asking.answering.open:
-            world.run(0.001)
+            world.run(0.0001)  # it answers within the third part of a millisecond
         world.cut("Jena", "Weimar", reset=False)  # the answer is lost, and comes again
         world.run(0.5)
         world.mend("Jena", "Weimar")
