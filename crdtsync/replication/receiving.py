@@ -32,8 +32,14 @@ class Receiving:
         self._core = core
         self._forks = forks
         self._storing: list[Waiting] = []
-        self.late: dict[LogId, int] = {}
-        """Logs of removed replicas, and how many of their commits were set aside."""
+        self._late: dict[LogId, int] = {}
+
+    @property
+    def late(self) -> dict[LogId, int]:
+        """Logs of members that left, and how many of their commits are set aside."""
+        stored = self._core.stored
+        ahead = {log: upto - stored.sequence(log) for log, upto in self._late.items()}
+        return {log: commits for log, commits in ahead.items() if commits > 0}
 
     @property
     def busy(self) -> bool:
@@ -179,7 +185,8 @@ class Receiving:
                     core.out.append(NewBoot("this replica's log was written twice under one name"))
 
     def admit(self, commit: Commit) -> bool:
-        """Membership: the author was a member where it wrote, and was not removed, or wrote before the attested cut."""
+        """Membership: the author was a member where it wrote, and was not removed, or wrote before the attested cut or
+        before it was closed."""
         core = self._core
         log = commit.header.log
         author = replica_of(log)
@@ -187,7 +194,10 @@ class Receiving:
             self._set_aside(log)
             return False
         current = core.membership.state()
-        if current.active(author) is not None:
+        member = current.members.get(author)
+        if member is not None and member.active:
+            return True
+        if member is not None and member.closed_at is not None and commit.header.stamp <= member.closed_at:
             return True
         cut = current.cuts.get(log)
         if cut is not None and commit.header.sequence <= cut.sequence:
@@ -198,11 +208,10 @@ class Receiving:
     def _set_aside(self, log: LogId) -> None:
         """It keeps no room and no credit meanwhile, which others need: whoever has it keeps it, and is asked again."""
         core = self._core
-        if log not in self.late:
+        if log not in self._late:
             core.alarm("late", "Commits of a removed replica are set aside until a member attests them.")
         there = max((peer.have.sequence(log) for peer in core.peers.values()), default=0)
-        behind = there - core.inbox.taken.sequence(log)
-        self.late[log] = max(self.late.get(log, 0), core.inbox.waiting_of(log), behind)
+        self._late[log] = max(self._late.get(log, 0), core.inbox.tail(log).sequence, there)
         core.aside[log] = None
 
     def proceed(self) -> None:

@@ -127,6 +127,11 @@ class Replica:
         """Members whose logs have branched, and where: until an admin says which branch goes on (L4)."""
         return self._branches.suspended
 
+    def tips(self, replica: ReplicaId) -> list[LogId]:
+        """The logs in which what a replica wrote ends here: one, unless it has branched (L4); none where it has written
+        nothing."""
+        return self._core.boots.open_tips(replica, self._core.membership.state().closed)
+
     @property
     def superseded(self) -> bool:
         """Whether an admin said that another branch of this very replica goes on: no writes here any more (L4)."""
@@ -205,7 +210,7 @@ class Replica:
 
     def _link_up(self, event: events.LinkUp) -> None:
         core = self._core
-        if core.membership.state().active(event.replica) is None:
+        if not core.welcomes(event.replica):
             core.out.append(Close(event.link, "the peer is no member of this practice"))
             return
         others = [peer for peer in core.peers.values() if peer.replica == event.replica]
@@ -347,6 +352,7 @@ class Replica:
 
     def _backlog(self, peer: Peer, message: messages.Backlog) -> None:
         peer.announced = (message.commits, message.size)
+        peer.announced_at = (peer.counters.commits_in, peer.received)
 
     def _credit(self, peer: Peer, message: messages.Credit) -> None:
         serving.credit(self._core, peer, message.size)
@@ -368,7 +374,8 @@ class Replica:
             self._branches.members_changed()
 
     def _want_keys(self, peer: Peer, message: messages.WantKeys) -> None:
-        self._core.out.append(ReadKeys(peer.link, message.ids))
+        if self._core.serves(peer):
+            self._core.out.append(ReadKeys(peer.link, message.ids))
 
     def _keys(self, _: Peer, message: messages.Keys) -> None:
         asked = self._repair.asked_for(message.keys)
@@ -384,7 +391,8 @@ class Replica:
         self._holdings.heads(message.replica, message.heads, peer)
 
     def _want_heads(self, peer: Peer, message: messages.WantHeads) -> None:
-        self._forks.wanted(peer, message)
+        if self._core.serves(peer):
+            self._forks.wanted(peer, message)
 
     def _heads(self, peer: Peer, message: messages.Heads) -> None:
         self._forks.shown(peer, message)
@@ -397,7 +405,8 @@ class Replica:
         self._repair.narrowing.shown(peer, message)
 
     def _want_again(self, peer: Peer, message: messages.WantAgain) -> None:
-        self._core.out.append(ReadAgain(peer.link, message.log, message.sequences))
+        if self._core.serves(peer):
+            self._core.out.append(ReadAgain(peer.link, message.log, message.sequences))
 
     def _again(self, _: Peer, message: messages.Again) -> None:
         self._repair.again(message.commits)
@@ -453,7 +462,7 @@ class Replica:
 
     def _keys_read(self, event: events.KeysRead) -> None:
         peer = self._core.peers.get(event.link)
-        if peer is not None and event.keys:
+        if peer is not None and event.keys and self._core.serves(peer):
             self._core.send(peer, messages.Keys(tuple(event.keys)))
 
     def _headers_read(self, event: events.HeadersRead) -> None:

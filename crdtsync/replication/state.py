@@ -102,6 +102,19 @@ class Core:
         member = self.membership.state().members.get(peer.replica)
         return member is not None and member.reader
 
+    def welcomes(self, replica: ReplicaId) -> bool:
+        """Whether a link to it may stand: it belongs, or was closed and may still hand over what it has."""
+        member = self.membership.state().members.get(replica)
+        return member is not None and member.links
+
+    def serves(self, peer: Peer) -> bool:
+        """Whether this peer is given anything: one that was closed only gives."""
+        return self.membership.state().active(peer.replica) is not None
+
+    def tells(self, peer: Peer, log: LogId) -> bool:
+        """Whether this peer hears how far `log` is here: one that was closed hears of its own, as acknowledgement."""
+        return replica_of(log) == peer.replica or self.serves(peer)
+
     def live_peers(self) -> list[Peer]:
         """Peers with whom feeds may run."""
         return [peer for peer in self.peers.values() if peer.live]
