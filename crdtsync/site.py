@@ -29,9 +29,10 @@ from crdtsync.backup.retention import Retention
 from crdtsync.changes import Change, Cursor
 from crdtsync.chosen import choice
 from crdtsync.conflicts import Conflicts
+from crdtsync.contact import contacts
 from crdtsync.documents import Record
 from crdtsync.driver import Driver
-from crdtsync.errors import DamagedFile, RowsBehind, StorageFailure, UsageError
+from crdtsync.errors import DamagedFile, RefusedError, RowsBehind, StorageFailure, UsageError
 from crdtsync.history import History, Moment
 from crdtsync.host import Host
 from crdtsync.ids import CommitId, RecordId
@@ -382,6 +383,18 @@ class Site(Opened):
                 self.driver.check()
                 await self.driver.changed.beyond(seen)
 
+    async def as_of(self) -> list[dict[str, Any]]:
+        """How fresh the data of each other site are here: `site`, `replica`, `role`, `connected`, `as_of`,
+        `missing_here` and `missing_there` with their `commits` and `bytes`, `last_heard`.
+
+        All that the site had written up to `as_of` is in what is read here; None where nothing of it is known. It is a
+        lower bound: of a site that is linked it is when it was last heard, of others often the newest commit of theirs,
+        by their own clock. `missing_here` is what the site holds and this one lacks, `missing_there` the reverse, as
+        far as this process was told; None is for what nobody has said.
+        """
+        derived = await self._derived()
+        return [each.shown() for each in await contacts(self.driver, derived=derived) if each.member.role == "site"]
+
     async def record_count(self) -> dict[str, int]:
         """Number of records per kind."""
         await self._derived()
@@ -430,21 +443,22 @@ class Site(Opened):
     async def wait_until_current(self) -> None:
         """Wait for a first hello of another site, then until all that this site held is derived here.
 
-        Alone in the practice it returns at once. Wrap it in `anyio.fail_after` to wait no longer than you like.
+        Alone in the practice it returns at once. Wrap it in `anyio.fail_after` to wait no longer than you like. Raises
+        RefusedError where this site is known here to belong no longer.
         """
         own = self.identity.public.replica
-        others = [
-            m
-            for m in self.driver.replica.membership.state().members.values()
-            if m.active and m.role == "site" and m.replica != own
-        ]
+        state = self.driver.replica.membership.state()
+        others = [m for m in state.members.values() if m.active and m.role == "site" and m.replica != own]
         if not others:
             return
+        if self.member() is None:
+            raise RefusedError("this site belongs to the practice no longer, so nobody tells it anything")
         if self._serving is None:
             raise UsageError("nobody can be heard while this site does not serve; enter `site.serve(…)` first")
         goal = None
         while goal is None:
-            live = [peer for peer in self.driver.replica.peers.values() if peer.live]
+            state = self.driver.replica.membership.state()
+            live = [p for p in self.driver.replica.peers.values() if p.live and state.active(p.replica)]
             goal = live[0].have.copy() if live else None
             if goal is None:
                 await self._hear()
@@ -471,7 +485,7 @@ class Site(Opened):
 
         Answers also when the disk has refused, and says so in `failure`.
         """
-        await self._derived()
+        derived = await self._derived()
         try:
             engine = await self.driver.thread.run(lambda host: host.engine.status())
         except StorageFailure:  # the store answers nothing more; readers have connections of their own
@@ -482,7 +496,8 @@ class Site(Opened):
         branched = await copies.suspended(self)
         waiting = await proposals.waiting(self.driver)
         backups = {"backup": schedule.described(self), "restored": schedule.restored(self)}
-        return {**describe(self, engine, branched), **waiting, **backups, "listen": address, "joining": joining}
+        known = await contacts(self.driver, derived=derived)
+        return {**describe(self, engine, branched, known), **waiting, **backups, "listen": address, "joining": joining}
 
     @property
     def serving(self) -> Serving | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,6 +35,8 @@ def status(folder: Folder, passphrase_file: PassphraseFile = None, as_json: Json
     apart |= {"proposals", "rederiving", "backup"}
     for sentence in (*copied(folder, told), *rederiving(told), *backed_up(folder, told)):
         show.say(sentence)
+    for sentence in fresh(told["peers"], time.time()):
+        show.say(sentence)
     if told["proposals"]:
         waiting = show.counted(len(told["proposals"]), "mass change")
         show.say(f"A second person must decide on {waiting} that the brake holds: crdtsync proposals {folder}")
@@ -41,6 +45,23 @@ def status(folder: Folder, passphrase_file: PassphraseFile = None, as_json: Json
     show.objects([{"kind": kind, "records": n} for kind, n in sorted(told["records"].items())], "No records yet.")
     show.say("")
     show.objects(told["peers"], "No other site is known here.")
+
+
+def fresh(peers: Sequence[Mapping[str, Any]], now: float) -> Iterator[str]:
+    """How fresh the data of each other site are, in local time; the date where that is not today."""
+    today = time.localtime(now)[:3]
+    for peer in peers:
+        if peer["role"] != "site":
+            continue
+        away = "" if peer["connected"] else "; it is not connected"
+        if peer["as_of"] is None:
+            yield f"Nothing is known here of the data of {peer['site']}{away}."
+            continue
+        at = datetime.fromisoformat(peer["as_of"]).astimezone()
+        when = at.strftime("%H:%M" if at.timetuple()[:3] == today else "%Y-%m-%d %H:%M")
+        lacking = peer["missing_here"]
+        missing = f"; {show.counted(lacking, 'commit')} of what it has are not here" if lacking else ""
+        yield f"Data from {peer['site']} as of {when}{missing}{away}."
 
 
 def rederiving(told: Mapping[str, Any]) -> Iterator[str]:
