@@ -235,6 +235,7 @@ class Receiving:
         for item in batch:
             core.kept(item.commit)
             self._settle(item)
+            self._account(item.commit)
         keys = [key for item in counted for key in item.keys]
         serving.push(core, [(item.commit, item.checked) for item in counted], keys)
         for log in core.frozen.keys() & core.refused_logs():
@@ -248,6 +249,13 @@ class Receiving:
         peer = self._core.peers.get(item.link)
         if peer is not None:
             peer.waiting -= item.commit.size
+
+    def _account(self, commit: Commit) -> None:
+        """What counts of a closed member since it was written by then needs no attest: it would take one per batch."""
+        log = commit.header.log
+        member = self._core.membership.state().members.get(replica_of(log))
+        if member is not None and member.closed_at is not None and commit.header.stamp <= member.closed_at:
+            self._core.undoubted[log] = commit.head
 
     def grant(self, peer: Peer, *, step: int = limits.credit_bytes_step) -> None:
         """Give credit back once it is worth a message."""

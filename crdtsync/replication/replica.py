@@ -164,14 +164,16 @@ class Replica:
         return self._holdings.of(replica)
 
     def attests_due(self) -> dict[LogId, Head]:
-        """Heads of logs of removed replicas that are stored here beyond what anybody has attested."""
+        """Heads of logs of members that left that are stored here beyond what anybody has attested, and do not count
+        by themselves."""
         state = self._core.membership.state()
         due: dict[LogId, Head] = {}
         for log, head in self._core.stored.items():
             author = state.members.get(ReplicaId(log[:16]))
             if author is not None and not author.active:
                 cut = state.cuts.get(log)
-                if cut is None or cut.sequence < head.sequence:
+                undoubted = author.closed_at is not None and self._core.undoubted.get(log) == head
+                if not undoubted and (cut is None or cut.sequence < head.sequence):
                     due[log] = head
         return due
 

@@ -44,6 +44,8 @@ class Core:
     """Replicas whose boots may end elsewhere than when that was last looked at (L4)."""
     aside: dict[LogId, None] = field(default_factory=dict)
     """Logs of removed replicas of which nothing more is taken until the membership has changed (L7)."""
+    undoubted: dict[LogId, Head] = field(default_factory=dict)
+    """Logs of closed members, and how far they count here without an attest, as this process has seen."""
     unstored: set[MemberHash] = field(default_factory=set)
     """Membership records that count here and are on their way to the disk: others do not hear of them yet (L1)."""
     out: list[Effect] = field(default_factory=list)

@@ -53,7 +53,26 @@ def test_what_it_had_written_by_then_is_taken_and_what_came_later_is_set_aside()
     assert [at for at in b.stored() if at[0] == gone.log] == [(gone.log, 1), (gone.log, 2)]
     assert b.core.late == {gone.log: 2} and b.alarms() == ["late"]
     assert LINK_OF_C not in b.closed and b.core.peers[LINK_OF_C].waiting == 0
-    assert b.core.attests_due() == {gone.log: gone.commits[1].head}
+    assert b.core.attests_due() == {}, "it counts by itself at everybody"
+
+
+def test_what_was_taken_before_the_closing_was_known_is_attested() -> None:
+    _, b, c = sites("a", "b", "c")
+    b.greet(LINK_OF_C, "c")
+    c.author.run(4)
+    b.hear(LINK_OF_C, commits(*c.author.commits))
+    closing(b, 2)
+    assert b.core.attests_due() == {c.author.log: c.author.head}, "at others, what it wrote later would not count"
+
+
+def test_what_counted_by_itself_is_attested_when_the_closed_one_is_removed() -> None:
+    b, gone = closed(stamp=4)
+    b.hear(LINK_OF_C, commits(*gone.commits))
+    assert b.core.attests_due() == {}
+    book = b.book.copy()
+    record = book.removes("a", "c", readers="ab")
+    b.handle(MembersStored([(record, dict(book.records())[record])]))
+    assert b.core.attests_due() == {gone.log: gone.head}
 
 
 def test_what_some_site_accepted_before_it_knew_counts_too() -> None:
