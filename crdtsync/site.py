@@ -23,7 +23,7 @@ import anyio.from_thread
 import anyio.lowlevel
 import anyio.to_thread
 
-from crdtsync import copies, folder, founding, members, proposals, undo
+from crdtsync import copies, folder, founding, held, leaving, members, proposals, undo
 from crdtsync.backup import making, schedule
 from crdtsync.backup.retention import Retention
 from crdtsync.changes import Change, Cursor
@@ -169,6 +169,15 @@ class Site(Opened):
         state = self.driver.replica.membership.state()
         listed = [members.shown(member) for member in state.members.values() if member.role != "recovery"]
         return sorted(listed, key=lambda member: (member["name"], member["replica"]))
+
+    async def held_by(self, name: str) -> list[dict[str, Any]]:
+        """The patients that the workstation `name` was ever given, by name: id, name, number, since, and the replica id
+        of the workstation. Name and number are None for one that is not here.
+
+        Raises NotFound for a name that nobody has or had, RefusedError for one that is no workstation's.
+        """
+        await self._derived()
+        return await held.held_by(self, self.driver.replica.membership.state(), name)
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
@@ -592,6 +601,28 @@ class Site(Opened):
         if self._serving is None:
             raise UsageError("nobody can join while this site does not serve; enter `site.serve(…)` first")
         return await self._serving.confirm(digits)
+
+    async def revoke(self, name: str, reason: str) -> dict[str, Any]:
+        """Shut a member out: a stolen machine, a site that is not to be trusted any more. Signed by this admin site.
+
+        Others refuse it as soon as they hear, and what is written from then on is sealed with keys that it never gets.
+        Of what it wrote counts what some other site had accepted; the rest is set aside (`late` in `status`). `name` is
+        the member's name, or its replica id. Gives name, replica, role, state, commits (those of it that are here),
+        epoch (the next one) and admins (the sites that administer the practice now).
+
+        Works whether this site serves or not. Raises RefusedError where this site is no admin, for this site itself and
+        for a member that was revoked before, NotFound for a name that nobody has, BadValue without a reason.
+        """
+        return await leaving.revoke(self, name, reason)
+
+    async def close_site(self, name: str) -> dict[str, Any]:
+        """Take leave of a member whose machine is dead or given up, but honest. Signed by this admin site.
+
+        It belongs no longer and gets no data, but all that it had written by now counts: if its machine ever runs again
+        and reaches a site, it hands that over. What it writes later is set aside. Gives, and raises, what `revoke`
+        does, which still shuts it out altogether.
+        """
+        return await leaving.close(self, name)
 
     async def succeed(self, name: str, boot: str) -> dict[str, Any]:
         """Sign that of the branches of the site `name` the one that ends in `boot` goes on (see `suspended` in

@@ -150,3 +150,5 @@ async def test_only_sites_are_told_of_and_only_those_who_belong(tmp_path: Path) 
         await jena.sign(lambda host, place: members.adding(host, place, state, desk))
         assert [each["site"] for each in await jena.as_of()] == ["Gera", "Weimar"]
         assert [peer["site"] for peer in (await jena.status())["peers"]] == ["Gera", "Weimar", "front desk"]
+        await jena.revoke("Gera", "stolen")
+        assert [each["site"] for each in await jena.as_of()] == ["Weimar"]

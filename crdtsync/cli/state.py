@@ -97,19 +97,30 @@ async def digest_here(site: Site, arguments: Arguments, report: Report) -> Any:
 
 
 @app.command()
-def members(folder: Folder, passphrase_file: PassphraseFile = None, as_json: Json = False) -> None:
+def members(
+    folder: Folder,
+    held_by: Annotated[
+        str | None,
+        typer.Option(
+            "--held-by", metavar="NAME", help="List the patients that this workstation ever held.", show_default=False
+        ),
+    ] = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: Json = False,
+) -> None:
     """List who belongs to the practice, and who did."""
-    told = perform("members", folder, {}, passphrase_file=passphrase_file)
+    told = perform("members", folder, {"held_by": held_by}, passphrase_file=passphrase_file)
     if as_json:
         show.emit_json(told)
     else:
-        show.objects(told, "Nobody.")
+        show.objects(told, "Nobody." if held_by is None else "It held no patient.")
 
 
 @action("members")
 async def members_here(site: Site, arguments: Arguments, report: Report) -> Any:
-    """One object per member."""
-    return site.members()
+    """One object per member; of the patients that one held, one per patient."""
+    name = arguments.get("held_by")
+    return site.members() if name is None else await site.held_by(name)
 
 
 @app.command()
