@@ -40,6 +40,24 @@ async def close(site: Opened, name: str) -> dict[str, Any]:
     return _told(site, member, heads)
 
 
+async def accept_late(site: Opened, name: str) -> dict[str, Any]:
+    """Let count what the member `name` wrote late and is set aside here: see `Site.accept_late`."""
+    replica = site.driver.replica
+    signer = site.member()
+    if signer is None or not signer.administers:
+        raise RefusedError(f"{site.name} is no admin of the practice; decide this at a site that is one")
+    everybody = replica.membership.state().members.values()
+    gone = {m.replica for m in everybody if name.strip() in (m.name, base32(m.replica))}
+    if not gone:
+        raise NotFound(f"the practice has no member named {name}; `members` lists them")
+    heads = {log: head for log, head in replica.late_heads.items() if replica_of(log) in gone}
+    if not heads:
+        raise RefusedError(f"nothing of {name} is set aside here; `late` in `status` tells of whom something is")
+    commits = sum(head.sequence - replica.stored.sequence(log) for log, head in heads.items())
+    await site.sign(lambda host, place: members.attesting(host, place, heads))
+    return {"name": name.strip(), "commits": commits}
+
+
 def _written(host: Host, heads: Mapping[LogId, Head]) -> int:
     """The hybrid time up to which it has written: now, or later where its clock was ahead of ours."""
     found = (host.store.commit(log, head.sequence) for log, head in heads.items())

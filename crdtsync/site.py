@@ -624,6 +624,16 @@ class Site(Opened):
         """
         return await leaving.close(self, name)
 
+    async def accept_late(self, name: str) -> dict[str, Any]:
+        """Let count, at all sites, what the member `name` wrote late, after a person has found it to be right: until
+        then it is set aside (`late` in `status`). Signed by this admin site. Gives `name` and the number of `commits`.
+
+        It is what was shown here so far, signed by its author; what turns up later is set aside again. It comes in when
+        somebody who has it is linked. Raises RefusedError where nothing is set aside here, and where this site is no
+        admin, NotFound for a name that nobody has.
+        """
+        return await leaving.accept_late(self, name)
+
     async def succeed(self, name: str, boot: str) -> dict[str, Any]:
         """Sign that of the branches of the site `name` the one that ends in `boot` goes on (see `suspended` in
         `status`): its machine writes on, the others refuse to. `closed` are their boots.

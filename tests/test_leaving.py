@@ -160,6 +160,18 @@ async def test_a_closed_site_that_comes_back_hands_over_what_it_had(tmp_path: Pa
             [row] = (await jena.status())["late"]
             assert (row["site"], row["commits"]) == ("Gera", 1)
             await agree(jena, weimar)
+            # A person looks at what Gera did, and finds that it is right.
+            with pytest.raises(RefusedError, match="nothing of Weimar is set aside here"):
+                await jena.accept_late("Weimar")
+            with pytest.raises(NotFound, match="no member named Apolda"):
+                await jena.accept_late("Apolda")
+            assert await jena.accept_late("Gera") == {"name": "Gera", "commits": 1}
+            for site in (jena, weimar):
+                await until(site, lambda site=site: late.log in site.driver.replica.stored)  # type: ignore[misc]
+                await until(site, lambda site=site: site.driver.replica.late == {})  # type: ignore[misc]
+                assert (await site.record_count())["task"] == 2
+            assert (await jena.status())["late"] == []
+            await agree(jena, weimar)
 
 
 async def test_a_closed_one_may_be_revoked_after_all(tmp_path: Path) -> None:

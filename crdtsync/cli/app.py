@@ -38,7 +38,7 @@ TRACEBACK = "CRDTSYNC_TRACEBACK"
 ORDER = [
     "create", "invite", "confirm", "join", "serve", "status", "digest", "record", "query", "search", "import",
     "conflicts", "resolve", "history", "revert", "reverts", "proposals", "approve", "reject", "brake", "link",
-    "unlink", "persons", "members", "revoke", "close", "backup", "restore", "succeed", "recover", "verify",
+    "unlink", "persons", "members", "revoke", "close", "late", "backup", "restore", "succeed", "recover", "verify",
     "rebuild", "demo",
 ]  # fmt: skip
 """How the help lists the verbs: as one meets them."""

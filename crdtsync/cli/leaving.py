@@ -73,6 +73,37 @@ async def close_here(site: Site, arguments: Arguments, report: Report) -> Any:
     return await site.close_site(arguments["name"])
 
 
+@app.command()
+def late(
+    folder: Folder,
+    accept: Annotated[
+        str | None,
+        typer.Option("--accept", metavar="NAME", help="Let count what this member wrote late.", show_default=False),
+    ] = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: Json = False,
+) -> None:
+    """List what members wrote after they had left, and is set aside; or let it count.
+
+    It stays with the machine that wrote it until a person accepts it, at an admin site that has seen it: then it counts
+    at all sites.
+    """
+    told = perform("late", folder, {"accept": accept}, passphrase_file=passphrase_file)
+    if as_json:
+        show.emit_json(told)
+    elif accept is None:
+        show.objects(told, "Nothing is set aside.")
+    else:
+        show.say(f"{show.counted(told['commits'], 'commit')} of {told['name']} count from now on.")
+
+
+@action("late")
+async def late_here(site: Site, arguments: Arguments, report: Report) -> Any:
+    """What `status` has as `late`; `{"name", "commits"}` of what was accepted."""
+    name = arguments["accept"]
+    return (await site.status())["late"] if name is None else await site.accept_late(name)
+
+
 def _last_admin(told: Mapping[str, Any]) -> None:
     """Say so where only one machine is left that may let others in."""
     if len(told["admins"]) == 1:

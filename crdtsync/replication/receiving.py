@@ -33,6 +33,7 @@ class Receiving:
         self._forks = forks
         self._storing: list[Waiting] = []
         self._late: dict[LogId, int] = {}
+        self._signed: dict[LogId, Head] = {}
 
     @property
     def late(self) -> dict[LogId, int]:
@@ -40,6 +41,12 @@ class Receiving:
         stored = self._core.stored
         ahead = {log: upto - stored.sequence(log) for log, upto in self._late.items()}
         return {log: commits for log, commits in ahead.items() if commits > 0}
+
+    @property
+    def late_heads(self) -> dict[LogId, Head]:
+        """How far commits that are set aside were shown here, signed by their author: of each log that has any."""
+        stored = self._core.stored
+        return {log: head for log, head in self._signed.items() if head.sequence > stored.sequence(log)}
 
     @property
     def busy(self) -> bool:
@@ -211,7 +218,9 @@ class Receiving:
         if log not in self._late:
             core.alarm("late", "Commits of a removed replica are set aside until a member attests them.")
         there = max((peer.have.sequence(log) for peer in core.peers.values()), default=0)
-        self._late[log] = max(self._late.get(log, 0), core.inbox.tail(log).sequence, there)
+        tail = core.inbox.tail(log)
+        self._late[log] = max(self._late.get(log, 0), tail.sequence, there)
+        self._signed[log] = max(self._signed.get(log, tail), tail)
         core.aside[log] = None
 
     def proceed(self) -> None:

@@ -118,6 +118,11 @@ class Replica:
         return self._receiving.late
 
     @property
+    def late_heads(self) -> Mapping[LogId, Head]:
+        """How far what is set aside was shown here, signed by its author: what a person may attest after all."""
+        return self._receiving.late_heads
+
+    @property
     def recovering(self) -> bool:
         """Whether others know more of our own logs than we do, and we have not fetched it yet: no writes (L4)."""
         return self._recovering.active

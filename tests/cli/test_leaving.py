@@ -71,6 +71,12 @@ def test_what_is_refused(call: Call, two: Path) -> None:
     assert set(states(call, two).values()) == {"active"}
 
 
+def test_nothing_is_set_aside(call: Call, two: Path) -> None:
+    assert call("late", two).out == "Nothing is set aside.\n" and call("late", two, "--json").json == []
+    assert "nothing of Gera is set aside here" in call("late", two, "--accept", "Gera").refused(1)
+    assert "no member named Apolda" in call("late", two, "--accept", "Apolda").refused(1)
+
+
 def test_a_site_that_is_revoked_says_so(call: Call, two: Path) -> None:
     async def meet() -> None:
         async with opened(two) as jena, opened(two.parent / "gera") as gera:

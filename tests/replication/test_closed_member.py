@@ -52,6 +52,7 @@ def test_what_it_had_written_by_then_is_taken_and_what_came_later_is_set_aside()
     b.hear(LINK_OF_C, commits(*gone.commits))
     assert [at for at in b.stored() if at[0] == gone.log] == [(gone.log, 1), (gone.log, 2)]
     assert b.core.late == {gone.log: 2} and b.alarms() == ["late"]
+    assert b.core.late_heads == {gone.log: gone.head}, "as it has signed"
     assert LINK_OF_C not in b.closed and b.core.peers[LINK_OF_C].waiting == 0
     assert b.core.attests_due() == {}, "it counts by itself at everybody"
 
@@ -85,6 +86,15 @@ def test_what_some_site_accepted_before_it_knew_counts_too() -> None:
     assert asked[-1] == ((gone.log, 3),), "it is asked for again"
     b.hear(LINK_OF_C, commits(*gone.commits[2:]))
     assert b.core.stored.sequence(gone.log) == 3 and b.core.late == {gone.log: 1}
+    assert b.core.late_heads == {gone.log: gone.head}
+
+
+def test_a_claim_of_more_is_nothing_that_could_be_accepted() -> None:
+    """Heads are not signed: only what was shown is."""
+    b, gone = closed(stamp=1, written=2)
+    b.hear(LINK_OF_C, messages.Have(((gone.log, people.head(1_000_000)),), False))
+    b.hear(LINK_OF_C, commits(*gone.commits))
+    assert b.core.late_heads == {gone.log: gone.head}
 
 
 def test_what_it_wrote_knowing_that_it_is_closed_counts_for_nothing() -> None:
