@@ -33,6 +33,7 @@ def describe(
         "derived": engine.derived,
         "rederiving": [dict(each) for each in engine.rederiving],
         "waiting_keys": engine.waiting,
+        "belongs": site.member() is not None,
         "recovering": replica.recovering,
         "suspended": list(suspended),
         "superseded": replica.superseded,

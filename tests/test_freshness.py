@@ -92,8 +92,8 @@ HEADS = st.fixed_dictionaries({}, optional={"b": st.integers(0, 3), "old": st.in
 def test_more_here_never_makes_data_older_nor_more_missing(
     has: dict[str, int], derived: dict[str, int], told: int | None, written: list[int]
 ) -> None:
-    known = seen(told, tuple(written), **has)
-    less, more = here(**derived), here(**{name: max(at, derived.get(name, 0)) for name, at in has.items()})
+    known = seen(told, tuple(written), (0, 0), **has)
+    less, more = here(None, **derived), here(None, **{name: max(at, derived.get(name, 0)) for name, at in has.items()})
     before, after = as_of_ms(known, less), as_of_ms(known, more)
     assert before is None or (after is not None and before <= after <= NOW)
     lacking, left = missing_here(known, less), missing_here(known, more)

@@ -32,10 +32,12 @@ def status(folder: Folder, passphrase_file: PassphraseFile = None, as_json: Json
         show.emit_json(told)
         return
     apart = {"records", "peers", "frontier", "files", "recovering", "suspended", "superseded"}
-    apart |= {"proposals", "rederiving", "backup"}
+    apart |= {"proposals", "rederiving", "backup", "belongs"}
     for sentence in (*copied(folder, told), *rederiving(told), *backed_up(folder, told)):
         show.say(sentence)
-    for sentence in fresh(told["peers"], time.time()):
+    if not told["belongs"]:
+        show.say("The practice has closed or removed this site: what is here can be read, nothing is written or sent.")
+    for sentence in fresh(told["peers"], time.time()) if told["belongs"] else ():
         show.say(sentence)
     if told["proposals"]:
         waiting = show.counted(len(told["proposals"]), "mass change")

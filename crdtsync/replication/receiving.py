@@ -216,7 +216,11 @@ class Receiving:
         """It keeps no room and no credit meanwhile, which others need: whoever has it keeps it, and is asked again."""
         core = self._core
         if log not in self._late:
-            core.alarm("late", "Commits of a removed replica are set aside until a member attests them.")
+            core.alarm(
+                "late",
+                f"{core.name_of(replica_of(log))} has left the practice, and sends commits that do not count: they are "
+                "set aside, and `late` in `status` tells how many.",
+            )
         there = max((peer.have.sequence(log) for peer in core.peers.values()), default=0)
         tail = core.inbox.tail(log)
         self._late[log] = max(self._late.get(log, 0), tail.sequence, there)

@@ -87,6 +87,9 @@ def test_a_site_that_is_revoked_says_so(call: Call, two: Path) -> None:
     anyio.run(meet)
     refused = call("record", "new", two.parent / "gera", "patient", "family_name=Muster").refused(1)
     assert "the practice has closed this site; its records can be read here, not written" in refused
+    out = call("status", two.parent / "gera").out
+    assert "The practice has closed or removed this site" in out and "Nothing is known here" not in out
+    assert call("status", two, "--json").json["belongs"] is True
     assert "Gera is no admin" in call("revoke", two.parent / "gera", "--name", "Jena", *REVOKE).refused(1)
 
 
