@@ -19,6 +19,7 @@ from crdtsync.replication.effects import NewBoot, Store
 from crdtsync.replication.forks import Forks
 from crdtsync.replication.frontier import NOTHING
 from crdtsync.replication.inbox import Waiting
+from crdtsync.replication.membership import Member
 from crdtsync.replication.messages import Commits, Credit, Feed, Unfeed
 from crdtsync.replication.session import Peer
 from crdtsync.replication.state import Core
@@ -204,7 +205,7 @@ class Receiving:
         member = current.members.get(author)
         if member is not None and member.active:
             return True
-        if member is not None and member.closed_at is not None and commit.header.stamp <= member.closed_at:
+        if _by_then(member, commit):
             return True
         cut = current.cuts.get(log)
         if cut is not None and commit.header.sequence <= cut.sequence:
@@ -266,8 +267,7 @@ class Receiving:
     def _account(self, commit: Commit) -> None:
         """What counts of a closed member since it was written by then needs no attest: it would take one per batch."""
         log = commit.header.log
-        member = self._core.membership.state().members.get(replica_of(log))
-        if member is not None and member.closed_at is not None and commit.header.stamp <= member.closed_at:
+        if _by_then(self._core.membership.state().members.get(replica_of(log)), commit):
             self._core.undoubted[log] = commit.head
 
     def grant(self, peer: Peer, *, step: int = limits.credit_bytes_step) -> None:
@@ -299,3 +299,8 @@ class Receiving:
             mine = core.stored.head(log)
             if mine != NOTHING and mine.sequence == head.sequence and mine.hash != head.hash:
                 self._forks.suspect(peer, log, head.sequence)
+
+
+def _by_then(author: Member | None, commit: Commit) -> bool:
+    """Whether a commit was written by when its author, who was honest, was closed."""
+    return author is not None and author.closed_at is not None and commit.header.stamp <= author.closed_at
