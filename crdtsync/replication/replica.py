@@ -398,7 +398,7 @@ class Replica:
         self._holdings.heads(message.replica, message.heads, peer)
 
     def _want_heads(self, peer: Peer, message: messages.WantHeads) -> None:
-        if self._core.serves(peer):
+        if self._core.tells(peer, message.log):
             self._forks.wanted(peer, message)
 
     def _heads(self, peer: Peer, message: messages.Heads) -> None:

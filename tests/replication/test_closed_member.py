@@ -186,3 +186,13 @@ def test_a_site_that_recovers_does_not_ask_one_that_was_closed() -> None:
     assert b.core.recovering, "its word that nothing is missing is not enough"
     b.greet(2, "a")
     assert not b.core.recovering
+
+
+def test_the_headers_of_its_own_log_are_shown_to_it() -> None:
+    """Seed 210 of the simulator: it was told of another head than its own, and gave up whoever did not show it (L3)."""
+    b, gone = closed(stamp=4)
+    b.hear(LINK_OF_C, commits(*gone.commits))
+    b.said(LINK_OF_C)
+    b.hear(LINK_OF_C, messages.WantHeads(gone.log, (1,)))
+    [shown] = [said for said in b.said(LINK_OF_C) if isinstance(said, messages.Heads)]
+    assert shown.log == gone.log and len(shown.signed) == 1
