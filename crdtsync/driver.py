@@ -125,6 +125,8 @@ class Driver:
         self.links_changed = Signal()
         self.members_changed = Signal()
         self.last_heard: dict[ReplicaId, float] = {}
+        self.last_told: dict[ReplicaId, float] = {}
+        """When a replica was last heard on a link over which it had told all that it has."""
         self.alarms: deque[Notice] = deque(maxlen=limits.alarms_kept_max)
         self.on_notice: Callable[[Notice], None] | None = None
         self.on_ask: OnAsk | None = None
@@ -282,9 +284,12 @@ class Driver:
     def received(self, number: int, message: bytes) -> None:
         """A message came in."""
         peer = self.replica.peers.get(number)
+        now = time.time()
         if peer is not None:
-            self.last_heard[peer.replica] = time.time()
+            self.last_heard[peer.replica] = now
         self.handle(events.Received(number, message))
+        if peer is not None and peer.live:
+            self.last_told[peer.replica] = now
         self.heard.notify()
 
     def linked(self, replica: ReplicaId) -> bool:
@@ -292,9 +297,10 @@ class Driver:
         return any(peer.replica == replica for peer in self.replica.peers.values())
 
     def holders(self, commit: CommitId) -> int:
-        """How many replicas, this one included, are known to have `commit` on disk."""
+        """How many replicas that belong, this one included, are known to have `commit` on disk."""
         here = self.replica.stored.sequence(commit.log) >= commit.sequence
-        others = (m.replica for m in self.replica.membership.state().members.values() if m.replica != self.replica.id)
+        members = self.replica.membership.state().members.values()
+        others = (m.replica for m in members if m.active and m.replica != self.replica.id)
         return here + sum(self.replica.holding(other).sequence(commit.log) >= commit.sequence for other in others)
 
     # -- local work --------------------------------------------------------------------------------------------------
@@ -362,8 +368,11 @@ class Driver:
     def _grant(self) -> WriteGrant:
         self._check_own_line()
         membership = self.replica.membership
-        if membership.state().active(self.replica.id) is None:
-            raise RefusedError("the practice has removed this site; its records can be read here, not written")
+        state = membership.state()
+        if state.active(self.replica.id) is None:
+            own = state.members.get(self.replica.id)
+            did = "removed" if own is None or own.closed_at is None else "closed"
+            raise RefusedError(f"the practice has {did} this site; its records can be read here, not written")
         epoch = membership.state().sealing_epoch()
         if epoch is None:
             raise RefusedError("every key epoch has a removed reader; an admin site must open the next one first")

@@ -114,6 +114,8 @@ conflicts_watched_max: Final = 50_000
 """Conflicts that somebody who watches them keeps in mind; beyond it the place is lost, and said to be."""
 conflict_changes_max: Final = 1_000
 """Changes of conflicts told one by one to somebody who watches; when more have piled up, the place is lost."""
+held_ids_max: Final = 10_000
+"""Ids of one supply of a workstation that are looked up when it is asked what that held."""
 held_listed_max: Final = 1_000
 """Commits that `status` lists as held, the first ones by log and sequence; their number is told beside them."""
 

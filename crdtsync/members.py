@@ -84,6 +84,16 @@ def removing(
     return log.remove(host.sealer.sign, place, member.replica, reason=reason, heads=heads, epoch=epoch)
 
 
+def closing(
+    host: Signer, place: Place, state: State, member: Member, stamp: int, heads: Mapping[LogId, Head]
+) -> bytes:
+    """Take leave of an honest `member` and begin the next epoch, which it cannot open. What it wrote up to `stamp`
+    counts, whoever brings it."""
+    readers = {reader.replica: reader.kem for reader in state.readers() if reader.replica != member.replica}
+    epoch = new_epoch(host.sealer, host.keyring, host.practice, readers, _outermost(state))
+    return log.close(host.sealer.sign, place, member.replica, stamp=stamp, heads=heads, epoch=epoch)
+
+
 def opening_epoch(host: Host, place: Place, state: State) -> bytes:
     """A new epoch for all readers, where every other one has a removed recipient."""
     readers = {reader.replica: reader.kem for reader in state.readers()}
@@ -149,6 +159,6 @@ def shown(member: Member) -> dict[str, Any]:
         "replica": base32(member.replica),
         "role": member.role,
         "admin": member.admin,
-        "state": "active" if member.active else "revoked",
+        "state": "active" if member.active else "revoked" if member.closed_at is None else "closed",
         "addresses": list(member.addresses),
     }

@@ -56,9 +56,9 @@ class Network:
                 await self._driver.members_changed.wait()
 
     def trust(self) -> None:
-        """Whoever belongs now may connect, nobody else."""
+        """Whoever belongs now may connect, and who was closed, to hand over what it has; nobody else."""
         members = self._driver.replica.membership.state().members.values()
-        self._transport.trust([m.tls for m in members if m.active and m.role != "recovery" and m.replica != self._own])
+        self._transport.trust([m.tls for m in members if m.links and m.role != "recovery" and m.replica != self._own])
 
     def _dial_members(self, tasks: TaskGroup) -> None:
         wanted = {m.replica for m in self._reachable_members()}
@@ -164,7 +164,7 @@ class Network:
 
     def _member_behind(self, link: Link) -> ReplicaId | None:
         for member in self._driver.replica.membership.state().members.values():
-            if member.active and member.tls == link.peer_certificate:
+            if member.links and member.tls == link.peer_certificate:
                 return member.replica
         return None
 

@@ -23,15 +23,16 @@ import anyio.from_thread
 import anyio.lowlevel
 import anyio.to_thread
 
-from crdtsync import copies, folder, founding, members, proposals, undo
+from crdtsync import copies, folder, founding, held, leaving, members, proposals, undo
 from crdtsync.backup import making, schedule
 from crdtsync.backup.retention import Retention
 from crdtsync.changes import Change, Cursor
 from crdtsync.chosen import choice
 from crdtsync.conflicts import Conflicts
+from crdtsync.contact import contacts
 from crdtsync.documents import Record
 from crdtsync.driver import Driver
-from crdtsync.errors import DamagedFile, RowsBehind, StorageFailure, UsageError
+from crdtsync.errors import DamagedFile, RefusedError, RowsBehind, StorageFailure, UsageError
 from crdtsync.history import History, Moment
 from crdtsync.host import Host
 from crdtsync.ids import CommitId, RecordId
@@ -168,6 +169,15 @@ class Site(Opened):
         state = self.driver.replica.membership.state()
         listed = [members.shown(member) for member in state.members.values() if member.role != "recovery"]
         return sorted(listed, key=lambda member: (member["name"], member["replica"]))
+
+    async def held_by(self, name: str) -> list[dict[str, Any]]:
+        """The patients that the workstation `name` was ever given, by name: id, name, number, since, and the replica id
+        of the workstation. Name and number are None for one that is not here.
+
+        Raises NotFound for a name that nobody has or had, RefusedError for one that is no workstation's.
+        """
+        await self._derived()
+        return await held.held_by(self, self.driver.replica.membership.state(), name)
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
@@ -382,6 +392,18 @@ class Site(Opened):
                 self.driver.check()
                 await self.driver.changed.beyond(seen)
 
+    async def as_of(self) -> list[dict[str, Any]]:
+        """How fresh the data of each other site are here: `site`, `replica`, `role`, `connected`, `as_of`,
+        `missing_here` and `missing_there` with their `commits` and `bytes`, `last_heard`.
+
+        All that the site had written up to `as_of` is in what is read here; None where nothing of it is known. It is a
+        lower bound: of a site that is linked it is when it was last heard, of others often the newest commit of theirs,
+        by their own clock. `missing_here` is what the site holds and this one lacks, `missing_there` the reverse, as
+        far as this process was told; None is for what nobody has said.
+        """
+        derived = await self._derived()
+        return [each.shown() for each in await contacts(self.driver, derived=derived) if each.member.role == "site"]
+
     async def record_count(self) -> dict[str, int]:
         """Number of records per kind."""
         await self._derived()
@@ -430,21 +452,22 @@ class Site(Opened):
     async def wait_until_current(self) -> None:
         """Wait for a first hello of another site, then until all that this site held is derived here.
 
-        Alone in the practice it returns at once. Wrap it in `anyio.fail_after` to wait no longer than you like.
+        Alone in the practice it returns at once. Wrap it in `anyio.fail_after` to wait no longer than you like. Raises
+        RefusedError where this site is known here to belong no longer.
         """
         own = self.identity.public.replica
-        others = [
-            m
-            for m in self.driver.replica.membership.state().members.values()
-            if m.active and m.role == "site" and m.replica != own
-        ]
+        state = self.driver.replica.membership.state()
+        others = [m for m in state.members.values() if m.active and m.role == "site" and m.replica != own]
         if not others:
             return
+        if self.member() is None:
+            raise RefusedError("this site belongs to the practice no longer, so nobody tells it anything")
         if self._serving is None:
             raise UsageError("nobody can be heard while this site does not serve; enter `site.serve(…)` first")
         goal = None
         while goal is None:
-            live = [peer for peer in self.driver.replica.peers.values() if peer.live]
+            state = self.driver.replica.membership.state()
+            live = [p for p in self.driver.replica.peers.values() if p.live and state.active(p.replica)]
             goal = live[0].have.copy() if live else None
             if goal is None:
                 await self._hear()
@@ -471,7 +494,7 @@ class Site(Opened):
 
         Answers also when the disk has refused, and says so in `failure`.
         """
-        await self._derived()
+        derived = await self._derived()
         try:
             engine = await self.driver.thread.run(lambda host: host.engine.status())
         except StorageFailure:  # the store answers nothing more; readers have connections of their own
@@ -482,7 +505,8 @@ class Site(Opened):
         branched = await copies.suspended(self)
         waiting = await proposals.waiting(self.driver)
         backups = {"backup": schedule.described(self), "restored": schedule.restored(self)}
-        return {**describe(self, engine, branched), **waiting, **backups, "listen": address, "joining": joining}
+        known = await contacts(self.driver, derived=derived)
+        return {**describe(self, engine, branched, known), **waiting, **backups, "listen": address, "joining": joining}
 
     @property
     def serving(self) -> Serving | None:
@@ -577,6 +601,38 @@ class Site(Opened):
         if self._serving is None:
             raise UsageError("nobody can join while this site does not serve; enter `site.serve(…)` first")
         return await self._serving.confirm(digits)
+
+    async def revoke(self, name: str, reason: str) -> dict[str, Any]:
+        """Shut a member out: a stolen machine, a site that is not to be trusted any more. Signed by this admin site.
+
+        Others refuse it as soon as they hear, and what is written from then on is sealed with keys that it never gets.
+        Of what it wrote counts what some other site had accepted; the rest is set aside (`late` in `status`). `name` is
+        the member's name, or its replica id. Gives name, replica, role, state, commits (those of it that are here),
+        epoch (the next one) and admins (the sites that administer the practice now).
+
+        Works whether this site serves or not. Raises RefusedError where this site is no admin, for this site itself and
+        for a member that was revoked before, NotFound for a name that nobody has, BadValue without a reason.
+        """
+        return await leaving.revoke(self, name, reason)
+
+    async def close_site(self, name: str) -> dict[str, Any]:
+        """Take leave of a member whose machine is dead or given up, but honest. Signed by this admin site.
+
+        It belongs no longer and gets no data, but all that it had written by now counts: if its machine ever runs again
+        and reaches a site, it hands that over. What it writes later is set aside. Gives, and raises, what `revoke`
+        does, which still shuts it out altogether.
+        """
+        return await leaving.close(self, name)
+
+    async def accept_late(self, name: str) -> dict[str, Any]:
+        """Let count, at all sites, what the member `name` wrote late, after a person has found it to be right: until
+        then it is set aside (`late` in `status`). Signed by this admin site. Gives `name` and the number of `commits`.
+
+        It is what was shown here so far, signed by its author; what turns up later is set aside again. It comes in when
+        somebody who has it is linked. Raises RefusedError where nothing is set aside here, and where this site is no
+        admin, NotFound for a name that nobody has.
+        """
+        return await leaving.accept_late(self, name)
 
     async def succeed(self, name: str, boot: str) -> dict[str, Any]:
         """Sign that of the branches of the site `name` the one that ends in `boot` goes on (see `suspended` in

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from crdtsync.contact import Contact
 from crdtsync.engine import EngineStatus
-from crdtsync.ids import base32, commit_text, log_text, replica_of
+from crdtsync.ids import commit_text, log_text, replica_of
 from crdtsync.opened import Opened
 from crdtsync.replication.frontier import Frontier
-from crdtsync.replication.membership import Member
-from crdtsync.replication.replica import Replica
 
 _NOT_HERE_YET: Final = {"files": {"here": 0, "missing": 0, "missing_bytes": 0}}
 """This version has no files, so there are none; scripts find the keys that later versions fill."""
 
 
-def describe(site: Opened, engine: EngineStatus, suspended: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def describe(
+    site: Opened, engine: EngineStatus, suspended: Sequence[Mapping[str, Any]], known: Sequence[Contact]
+) -> dict[str, Any]:
     """The shape of `crdtsync status --json`; more keys may come, none goes."""
     replica = site.driver.replica
     return {
@@ -27,12 +27,13 @@ def describe(site: Opened, engine: EngineStatus, suspended: Sequence[Mapping[str
         "frontier": {log_text(log): head.sequence for log, head in sorted(replica.stored.items())},
         "records": engine.kinds,
         "conflicts": engine.conflicts,
-        "peers": [_peer(site, member) for member in _others(replica)],
+        "peers": [_peer(site, contact) for contact in known],
         "digest": engine.digest,
         "commits": engine.arrival,
         "derived": engine.derived,
         "rederiving": [dict(each) for each in engine.rederiving],
         "waiting_keys": engine.waiting,
+        "belongs": site.member() is not None,
         "recovering": replica.recovering,
         "suspended": list(suspended),
         "superseded": replica.superseded,
@@ -66,27 +67,17 @@ def describe(site: Opened, engine: EngineStatus, suspended: Sequence[Mapping[str
     }
 
 
-def _others(replica: Replica) -> list[Member]:
-    members = replica.membership.state().members.values()
-    own = replica.id
-    others = [m for m in members if m.active and m.role != "recovery" and m.replica != own]
-    return sorted(others, key=lambda member: (member.name, member.replica))
-
-
-def _peer(site: Opened, member: Member) -> dict[str, Any]:
-    driver = site.driver
-    linked = {peer.replica: peer for peer in driver.replica.peers.values()}
-    peer = linked.get(member.replica)
-    known = driver.replica.holding(member.replica)
-    heard = driver.last_heard.get(member.replica)
-    stored = driver.replica.stored
+def _peer(site: Opened, contact: Contact) -> dict[str, Any]:
+    replica = site.driver.replica
+    linked = {peer.replica: peer for peer in replica.peers.values()}
+    peer = linked.get(contact.member.replica)
+    known, stored = replica.holding(contact.member.replica), replica.stored
     return {
-        "site": member.name,
-        "replica": base32(member.replica),
-        "connected": peer is not None and peer.live,
+        **contact.shown(),
         "missing_here": _lacking(known, stored),
+        "missing_here_bytes": contact.missing_here.bytes,
         "missing_there": _lacking(stored, known),
-        "last_heard": None if heard is None else time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(heard)),
+        "missing_there_bytes": contact.missing_there.bytes,
         "announced": None if peer is None else {"commits": peer.announced[0], "bytes": peer.announced[1]},
         "commits_in": 0 if peer is None else peer.counters.commits_in,
         "duplicates_in": 0 if peer is None else peer.counters.duplicates_in,

@@ -28,6 +28,12 @@ from .sites import cancelled_at, patience_s
 
 pytestmark = pytest.mark.anyio
 
+
+@pytest.fixture(autouse=True)
+def busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk of these tests has nothing to be looked over, also on a machine so slow that it seems idle."""
+    monkeypatch.setattr(limits, "inspect_idle_s", 3_600.0)
+
 OWN, OTHER = ReplicaId(b"o" * 16), ReplicaId(b"x" * 16)
 LOG = LogId(OWN + b"1" * 8)
 KEY, MEMBER = DataKeyId(b"k" * 16), MemberHash(b"m" * 32)
@@ -521,8 +527,9 @@ async def test_time_is_told_when_the_core_asked_for_it() -> None:
 def test_holders_are_counted_by_what_they_said() -> None:
     core = Core()
     known = {OTHER: Frontier()}
-    stranger: Any = SimpleNamespace(replica=OTHER)
-    core.membership.state = lambda: SimpleNamespace(members={OWN: SimpleNamespace(replica=OWN), OTHER: stranger})
+    member: Any = SimpleNamespace(replica=OWN, active=True)
+    stranger: Any = SimpleNamespace(replica=OTHER, active=True)
+    core.membership.state = lambda: SimpleNamespace(members={OWN: member, OTHER: stranger})
     core.holding = known.__getitem__  # type: ignore[attr-defined]
     driver = Driver(core, None)  # type: ignore[arg-type]  # what counting needs
     commit = CommitId(LOG, 2)
@@ -533,3 +540,5 @@ def test_holders_are_counted_by_what_they_said() -> None:
     assert driver.holders(commit) == 1
     known[OTHER].advance(LOG, Head(3, CommitHash(b"j" * 32)))
     assert driver.holders(commit) == 2
+    stranger.active = False
+    assert driver.holders(commit) == 1, "what was stolen or closed holds nothing for anybody"

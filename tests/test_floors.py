@@ -19,6 +19,7 @@ FLOORS = {
     "history": 3, "host": 3, "joining": 3, "members": 3, "network": 3, "opened": 3, "persons": 3, "query": 3,
     "serve": 3, "site": 3, "status": 3, "transaction": 3,
     "brake": 3, "chosen": 3, "kept": 3, "numbers": 3, "plans": 3, "proposals": 3, "undo": 3,
+    "contact": 3, "freshness": 3, "held": 3, "leaving": 3,
     "interop": 4, "testing": 4, "verify": 4,
     "cli": 5,
 }  # fmt: skip

@@ -17,6 +17,7 @@ from crdtsync.cli import (
     copies,
     exchange,
     founding,
+    leaving,
     past,
     persons,
     proposals,
@@ -37,7 +38,8 @@ TRACEBACK = "CRDTSYNC_TRACEBACK"
 ORDER = [
     "create", "invite", "confirm", "join", "serve", "status", "digest", "record", "query", "search", "import",
     "conflicts", "resolve", "history", "revert", "reverts", "proposals", "approve", "reject", "brake", "link",
-    "unlink", "persons", "members", "backup", "restore", "succeed", "recover", "verify", "rebuild", "demo",
+    "unlink", "persons", "members", "revoke", "close", "late", "backup", "restore", "succeed", "recover", "verify",
+    "rebuild", "demo",
 ]  # fmt: skip
 """How the help lists the verbs: as one meets them."""
 
@@ -61,7 +63,7 @@ app = typer.Typer(
 )
 for group in (founding, serving, state, questions, exchange, resolve, past, undo, proposals, persons, backups):
     app.add_typer(group.app)
-for group in (copies, demo):
+for group in (leaving, copies, demo):
     app.add_typer(group.app)
 app.add_typer(records.app, name="record")
 app.add_typer(conflicts.app, name="conflicts")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,8 +32,12 @@ def status(folder: Folder, passphrase_file: PassphraseFile = None, as_json: Json
         show.emit_json(told)
         return
     apart = {"records", "peers", "frontier", "files", "recovering", "suspended", "superseded"}
-    apart |= {"proposals", "rederiving", "backup"}
+    apart |= {"proposals", "rederiving", "backup", "belongs"}
     for sentence in (*copied(folder, told), *rederiving(told), *backed_up(folder, told)):
+        show.say(sentence)
+    if not told["belongs"]:
+        show.say("The practice has closed or removed this site: what is here can be read, nothing is written or sent.")
+    for sentence in fresh(told["peers"], time.time()) if told["belongs"] else ():
         show.say(sentence)
     if told["proposals"]:
         waiting = show.counted(len(told["proposals"]), "mass change")
@@ -41,6 +47,23 @@ def status(folder: Folder, passphrase_file: PassphraseFile = None, as_json: Json
     show.objects([{"kind": kind, "records": n} for kind, n in sorted(told["records"].items())], "No records yet.")
     show.say("")
     show.objects(told["peers"], "No other site is known here.")
+
+
+def fresh(peers: Sequence[Mapping[str, Any]], now: float) -> Iterator[str]:
+    """How fresh the data of each other site are, in local time; the date where that is not today."""
+    today = time.localtime(now)[:3]
+    for peer in peers:
+        if peer["role"] != "site":
+            continue
+        away = "" if peer["connected"] else "; it is not connected"
+        if peer["as_of"] is None:
+            yield f"Nothing is known here of the data of {peer['site']}{away}."
+            continue
+        at = datetime.fromisoformat(peer["as_of"]).astimezone()
+        when = at.strftime("%H:%M" if at.timetuple()[:3] == today else "%Y-%m-%d %H:%M")
+        lacking = peer["missing_here"]
+        missing = f"; {show.counted(lacking, 'commit')} of what it has are not here" if lacking else ""
+        yield f"Data from {peer['site']} as of {when}{missing}{away}."
 
 
 def rederiving(told: Mapping[str, Any]) -> Iterator[str]:
@@ -76,19 +99,30 @@ async def digest_here(site: Site, arguments: Arguments, report: Report) -> Any:
 
 
 @app.command()
-def members(folder: Folder, passphrase_file: PassphraseFile = None, as_json: Json = False) -> None:
+def members(
+    folder: Folder,
+    held_by: Annotated[
+        str | None,
+        typer.Option(
+            "--held-by", metavar="NAME", help="List the patients that this workstation ever held.", show_default=False
+        ),
+    ] = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: Json = False,
+) -> None:
     """List who belongs to the practice, and who did."""
-    told = perform("members", folder, {}, passphrase_file=passphrase_file)
+    told = perform("members", folder, {"held_by": held_by}, passphrase_file=passphrase_file)
     if as_json:
         show.emit_json(told)
     else:
-        show.objects(told, "Nobody.")
+        show.objects(told, "Nobody." if held_by is None else "It held no patient.")
 
 
 @action("members")
 async def members_here(site: Site, arguments: Arguments, report: Report) -> Any:
-    """One object per member."""
-    return site.members()
+    """One object per member; of the patients that one held, one per patient."""
+    name = arguments.get("held_by")
+    return site.members() if name is None else await site.held_by(name)
 
 
 @app.command()

@@ -69,6 +69,8 @@ class Holdings:
         for peer in self._core.peers.values():
             if peer.phase is Phase.OPENING:
                 continue
+            if not self._core.serves(peer):
+                peer.hearsay.clear()
             for replica, logs in list(peer.hearsay.items()):
                 known = self._known[replica]
                 told = list(logs)[: limits.frontier_entries_per_message_max]

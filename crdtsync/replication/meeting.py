@@ -82,15 +82,18 @@ def received(core: Core, peer: Peer, message: Records) -> bool:
 
 
 def stored(core: Core, records: Sequence[tuple[MemberHash, bytes]]) -> None:
-    """Records, of a peer or our own, are on disk: pass them on, and end the links of those who belong no longer."""
+    """Records, of a peer or our own, are on disk: pass them on, end the links of those who were removed, and give
+    nothing more to those who were closed."""
     for member, data in records:
         core.unstored.discard(member)
         if not core.membership.has(member):
             core.membership.add(data)
-    state = core.membership.state()
     for peer in core.peers.values():
-        if state.active(peer.replica) is None:
+        if not core.welcomes(peer.replica):
             core.out.append(Close(peer.link, "the practice has removed this replica"))
-        elif peer.phase is not Phase.OPENING:
+            continue
+        if not core.serves(peer):
+            peer.feeds.clear()
+        if peer.phase is not Phase.OPENING:
             _send_lacking(core, peer, records)
     core.out.append(MembersChanged())

@@ -99,6 +99,20 @@ def hold(sign: Sign, place: Place, commit: CommitId, commit_hash: CommitHash, re
     return record(sign, place, "hold", [commit.log, commit.sequence, commit_hash, reason])
 
 
+def close(
+    sign: Sign,
+    place: Place,
+    replica: ReplicaId,
+    *,
+    stamp: int,
+    heads: Mapping[LogId, Head],
+    epoch: EpochBody,
+) -> bytes:
+    """A record by an admin that takes leave of an honest `replica`: what it wrote up to `stamp` counts, whoever has it;
+    `heads` are the ends of its logs that the author has accepted."""
+    return record(sign, place, "close", [replica, stamp, _head_items(heads), _epoch_items(epoch)])
+
+
 def record(sign: Sign, place: Place, op: str, body: list[Any]) -> bytes:
     """A signed record of any op: what the other functions end in."""
     return _signed(sign, op, place.practice, place.author, place.parents, body)

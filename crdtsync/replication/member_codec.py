@@ -24,7 +24,7 @@ from crdtsync.ids import (
     ReplicaId,
     replica_of,
 )
-from crdtsync.replication.codec import check_bytes, check_list, check_text, unpack
+from crdtsync.replication.codec import check_bytes, check_int, check_list, check_text, unpack
 from crdtsync.replication.commit import SIGNATURE_BYTES, log_head
 from crdtsync.replication.fork_proof import proof_from_items
 from crdtsync.replication.member_records import (
@@ -32,6 +32,7 @@ from crdtsync.replication.member_records import (
     Address,
     Attest,
     Body,
+    Close,
     Entry,
     EpochBody,
     Fork,
@@ -52,6 +53,7 @@ RANDOM_BYTES: Final = 32
 WRAPPED_BYTES: Final = 40
 KEY_BYTES_MAX: Final = 4_096
 """A certificate, a public sealing key or a sealed epoch key."""
+STAMP_MAX: Final = 2**63 - 1
 REASON_CHARACTERS_MAX: Final = 32
 """The word for why a commit is held."""
 _ITEMS: Final = 7
@@ -179,6 +181,14 @@ def _hold(items: list[Any]) -> Hold:
     return Hold(CommitId(log, head.sequence), head.hash, check_text(items[3], REASON_CHARACTERS_MAX, "hold reason"))
 
 
+def _close(items: list[Any]) -> Close:
+    stamp = check_int(items[1], 0, STAMP_MAX, "membership closing stamp")
+    closed = Close(_replica(items[0]), stamp, _heads(items[2]), _epoch(items[3]))
+    if any(replica_of(log) != closed.replica for log, _ in closed.heads):
+        raise Malformed("membership closing: a head that is not of the closed replica's logs")
+    return closed
+
+
 _BODIES: Final[Mapping[str, tuple[int, Callable[[list[Any]], Body]]]] = {
     "found": (5, _found),
     "add": (2, _add),
@@ -190,6 +200,7 @@ _BODIES: Final[Mapping[str, tuple[int, Callable[[list[Any]], Body]]]] = {
     "fork": (3, _fork),
     "succeed": (3, _succeed),
     "hold": (4, _hold),
+    "close": (4, _close),
 }
 
 

@@ -6,8 +6,9 @@ A set of records is one int: bit n stands for the record that came n-th. All set
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from heapq import merge
 from typing import Final
 
 from crdtsync.ids import MemberHash, ReplicaId
@@ -15,6 +16,7 @@ from crdtsync.replication.member_records import (
     Add,
     Address,
     Attest,
+    Close,
     Entry,
     Fork,
     Found,
@@ -55,8 +57,13 @@ class Grant:
     entry: Entry
 
 
-Grants = Mapping[ReplicaId, Sequence[Grant]]
-"""Per replica the adds that are not void, the first one first. Removals of that replica are not yet considered."""
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """What stands of a set of records: per replica the adds that are not void, the first one first, and the closings
+    that are not void. Removals are not yet considered."""
+
+    adds: dict[ReplicaId, list[Grant]] = field(default_factory=dict)
+    closings: dict[ReplicaId, int] = field(default_factory=dict)
 
 
 def granted(node: Node) -> tuple[Entry, ...]:
@@ -81,6 +88,7 @@ class Graph:
     forks: list[Node] = field(default_factory=list)
     successions: list[Node] = field(default_factory=list)
     holds: list[Node] = field(default_factory=list)
+    closings: list[Node] = field(default_factory=list)
     removals: dict[ReplicaId, int] = field(default_factory=dict)
     _grants: dict[int, Grants] = field(default_factory=dict)
     _weighty: int = 0
@@ -105,17 +113,18 @@ class Graph:
             return
         for kinds, nodes in (
             (Found | Add, self.adds),
-            (Found | Remove | NewEpoch, self.epochs),
+            (Found | Remove | NewEpoch | Close, self.epochs),
             (Add | Share, self.shares),
-            (Attest | Remove, self.attests),
+            (Attest | Remove | Close, self.attests),
             (Address, self.addresses),
             (Fork, self.forks),
             (Succeed, self.successions),
             (Hold, self.holds),
+            (Close, self.closings),
         ):
             if isinstance(body, kinds):
                 insort(nodes, node)
-        if isinstance(body, Found | Add | Remove):
+        if isinstance(body, Found | Add | Remove | Close):
             self._weighty |= node.bit
         if isinstance(body, Remove):
             self.removals[body.replica] = self.removals.get(body.replica, 0) | node.bit
@@ -129,7 +138,7 @@ class Graph:
         return known
 
     def grants(self, known: int) -> Grants:
-        """The adds in `known` that are not void in `known`."""
+        """The adds and closings in `known` that are not void in `known`."""
         key = known & self._weighty
         cached = self._grants.pop(key, None)
         if cached is None:
@@ -140,17 +149,20 @@ class Graph:
         return cached
 
     def _compute_grants(self, known: int) -> Grants:
-        grants: dict[ReplicaId, list[Grant]] = {}
-        for node in self.adds:
+        grants = Grants()
+        for node in merge(self.adds, self.closings):
             if node.bit & known and not self.void(node, known, grants):
                 for entry in granted(node):
-                    grants.setdefault(entry.replica, []).append(Grant(node, entry))
+                    grants.adds.setdefault(entry.replica, []).append(Grant(node, entry))
+                if isinstance(node.record.body, Close):
+                    closed = node.record.body.replica
+                    grants.closings[closed] = grants.closings.get(closed, 0) | node.bit
         return grants
 
     def void(self, node: Node, known: int, grants: Grants) -> bool:
         """Whether a record that counts is void because of others in `known` (rule 2).
 
-        `grants` must hold at least the adds before the record that are not void in `known`.
+        `grants` must hold at least the adds and closings before the record that are not void in `known`.
         """
         author = node.record.author
         unseen = self.removals.get(author, 0) & known & ~node.past & ~node.bit
@@ -160,10 +172,24 @@ class Graph:
         return not (isinstance(node.record.body, Found) or (standing is not None and _may(standing.entry, node)))
 
     def standing(self, replica: ReplicaId, known: int, grants: Grants) -> Grant | None:
-        """The add by which `replica` belongs in `known`: the first that has seen every removal of it (rule 5)."""
-        removed = self.removals.get(replica, 0) & known
-        for grant in grants.get(replica, ()):
-            if grant.node.bit & known and not removed & ~grant.node.past:
+        """The add by which `replica` belongs in `known`: the first that has seen every removal and every closing of it
+        (rules 5 and 7)."""
+        gone = self.removals.get(replica, 0) | grants.closings.get(replica, 0)
+        return self._first(grants.adds.get(replica, ()), known, gone)
+
+    def closed_at(self, replica: ReplicaId, known: int, grants: Grants) -> int | None:
+        """Up to which stamp the commits of a replica count that was closed, and belongs but for that; None for all
+        others (rule 7)."""
+        closings = grants.closings.get(replica, 0) & known
+        if not closings or self._first(grants.adds.get(replica, ()), known, self.removals.get(replica, 0)) is None:
+            return None
+        bodies = (node.record.body for node in self._at(closings))
+        return max(body.stamp for body in bodies if isinstance(body, Close))
+
+    def _first(self, adds: Sequence[Grant], known: int, gone: int) -> Grant | None:
+        """The first add in `known` that has seen all of `gone` that is in `known`."""
+        for grant in adds:
+            if grant.node.bit & known and not gone & known & ~grant.node.past:
                 return grant
         return None
 
@@ -174,7 +200,7 @@ class Graph:
         standing = self.standing(node.record.author, node.past, self.grants(node.past))
         if standing is None or not _may(standing.entry, node):
             return False
-        return not isinstance(body, Remove) or self._was_added(body.replica, node.past)
+        return not isinstance(body, Remove | Close) or self._was_added(body.replica, node.past)
 
     def _was_added(self, replica: ReplicaId, known: int) -> bool:
         return any(node.bit & known and any(entry.replica == replica for entry in granted(node)) for node in self.adds)
@@ -189,7 +215,7 @@ class Graph:
 def _may(author: Entry, node: Node) -> bool:
     """Whether a member with this entry may write what the record says (rule 1)."""
     body = node.record.body
-    if isinstance(body, Add | Remove | Succeed):
+    if isinstance(body, Add | Remove | Succeed | Close):
         return administers(author.role, author.admin)
     if isinstance(body, NewEpoch | Share | Hold):
         return reads(author.role)

@@ -10,6 +10,7 @@ from crdtsync.replication.member_records import (
     Add,
     Address,
     Attest,
+    Close,
     Entry,
     EpochBody,
     Fork,
@@ -52,11 +53,12 @@ def _members(graph: Graph, known: int, grants: Grants) -> dict[ReplicaId, Member
     members = {}
     for replica, last in added.items():
         standing = graph.standing(replica, known, grants)
-        members[replica] = _member(standing or last, standing is not None, addresses.get(replica))
+        closed_at = None if standing else graph.closed_at(replica, known, grants)
+        members[replica] = _member(standing or last, standing is not None, closed_at, addresses.get(replica))
     return members
 
 
-def _member(grant: Grant, active: bool, address: Node | None) -> Member:
+def _member(grant: Grant, active: bool, closed_at: int | None, address: Node | None) -> Member:
     entry: Entry = grant.entry
     addresses = entry.addresses
     if address is not None and not address.bit & grant.node.past and isinstance(address.record.body, Address):
@@ -72,6 +74,7 @@ def _member(grant: Grant, active: bool, address: Node | None) -> Member:
         addresses=addresses,
         active=active,
         record=grant.node.record.hash,
+        closed_at=closed_at,
     )
 
 
@@ -90,7 +93,7 @@ def _epochs(graph: Graph, known: int, grants: Grants) -> dict[EpochId, Epoch]:
 
 def _epoch_of(node: Node) -> EpochBody:
     body = node.record.body
-    assert isinstance(body, Found | Remove | NewEpoch)
+    assert isinstance(body, Found | Remove | NewEpoch | Close)
     return body.epoch
 
 
@@ -120,7 +123,7 @@ def _cuts(graph: Graph, known: int, grants: Grants, members: dict[ReplicaId, Mem
         if node.bit & known and not graph.void(node, known, grants):
             author = graph.standing(node.record.author, node.past, grants)
             body = node.record.body
-            assert isinstance(body, Attest | Remove)
+            assert isinstance(body, Attest | Remove | Close)
             if author is not None and reads(author.entry.role):
                 for log, head in body.heads:
                     member = members.get(replica_of(log))

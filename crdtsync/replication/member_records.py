@@ -15,6 +15,7 @@
     fork      [signing key, branch, branch]                                     `fork_proof` says what these are
     succeed   [replica, log, [[log, sequence, hash], …]]        the branch that goes on, and where others end
     hold      [log, sequence, hash, reason word]
+    close     [replica, stamp, [[log, sequence, hash], …], epoch]  written by when, what it attests, the next epoch
 
     entry     = [sig, tls, kem, role, admin, name, [address, …]]
     epoch     = [id, [[parent epoch, wrapped key], …], [[replica, sealed key], …]]
@@ -160,11 +161,22 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
+class Close:
+    """An honest member goes whose machine is dead or given up. What it wrote up to `stamp`, a hybrid time, counts also
+    where nobody has seen it yet; `heads` and `epoch` are as in `Remove`."""
+
+    replica: ReplicaId
+    stamp: int
+    heads: tuple[tuple[LogId, Head], ...]
+    epoch: EpochBody
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """A record of a later version: kept and passed on, without effect here."""
 
 
-Body = Found | Add | Remove | NewEpoch | Share | Attest | Address | Succeed | Fork | Hold | Unknown
+Body = Found | Add | Remove | NewEpoch | Share | Attest | Address | Succeed | Fork | Hold | Close | Unknown
 
 
 @dataclass(frozen=True, slots=True)

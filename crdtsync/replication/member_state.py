@@ -22,7 +22,10 @@ def administers(role: str, admin: bool) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A replica that belongs to the practice, or did (`active` is False). `record` is the record that added it."""
+    """A replica that belongs to the practice, or did (`active` is False). `record` is the record that added it.
+
+    `closed_at` tells of one that was closed, and not removed, up to which stamp its commits count without an attest.
+    """
 
     replica: ReplicaId
     sig: bytes
@@ -34,11 +37,17 @@ class Member:
     addresses: tuple[str, ...]
     active: bool
     record: MemberHash
+    closed_at: int | None = None
 
     @property
     def reader(self) -> bool:
         """Whether epochs are sealed to it."""
         return self.active and reads(self.role)
+
+    @property
+    def links(self) -> bool:
+        """Whether it may connect: it belongs, or was closed and hands over what it has."""
+        return self.active or self.closed_at is not None
 
     @property
     def administers(self) -> bool:

@@ -15,6 +15,7 @@ without a clock and without a coordinator, so it is the same everywhere, in what
        fork       any active member; its bytes are the proof, so it counts for ever
        succeed    an admin site, or the recovery identity
        hold       a reader
+       close      an admin site, or the recovery identity; names a replica that was added in its past
 
 2. Removal wins: what a replica wrote without having seen its own removal is void, and so is what rests on that, such as
    the records of a member that only a void add let in. Such a member counts as removed.
@@ -23,9 +24,13 @@ without a clock and without a coordinator, so it is the same everywhere, in what
 4. A hold that counts is never made void: documents were derived without that commit, so the set of holds only grows.
 5. An add lets a removed replica in again only if it has seen every removal of it. Of several standing adds the first
    counts, so a replica that two admins added apart from each other is one member.
-5. Of several standing successions of one replica the last names the log that goes on. What each of them closes is
+6. Of several standing successions of one replica the last names the log that goes on. What each of them closes is
    closed, up to the furthest head named, but for that log: a branch that grows beyond its head is open again, and
    another succession is needed.
+7. A closing ends membership like a removal, and an add must have seen it likewise; but it is of somebody honest. It
+   makes nothing void, is void itself like any other record, and the commits that the closed one had written by then
+   count without an attest. A removal beside it wins: then only what was attested counts. Of several closings the latest
+   stamp counts, so that learning of one more never takes anything back.
 
 "First" and "last" mean the order by length of the longest chain of records down to the founding one, then by hash: an
 order that follows cause and that everybody computes alike.
@@ -46,6 +51,7 @@ from crdtsync.replication.member_builders import (
     add,
     address,
     attest,
+    close,
     epoch,
     fork,
     found,
@@ -88,6 +94,7 @@ __all__ = [
     "add",
     "address",
     "attest",
+    "close",
     "epoch",
     "epoch_info",
     "fork",

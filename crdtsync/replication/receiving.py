@@ -19,6 +19,7 @@ from crdtsync.replication.effects import NewBoot, Store
 from crdtsync.replication.forks import Forks
 from crdtsync.replication.frontier import NOTHING
 from crdtsync.replication.inbox import Waiting
+from crdtsync.replication.membership import Member
 from crdtsync.replication.messages import Commits, Credit, Feed, Unfeed
 from crdtsync.replication.session import Peer
 from crdtsync.replication.state import Core
@@ -32,8 +33,21 @@ class Receiving:
         self._core = core
         self._forks = forks
         self._storing: list[Waiting] = []
-        self.late: dict[LogId, int] = {}
-        """Logs of removed replicas, and how many of their commits were set aside."""
+        self._late: dict[LogId, int] = {}
+        self._signed: dict[LogId, Head] = {}
+
+    @property
+    def late(self) -> dict[LogId, int]:
+        """Logs of members that left, and how many of their commits are set aside."""
+        stored = self._core.stored
+        ahead = {log: upto - stored.sequence(log) for log, upto in self._late.items()}
+        return {log: commits for log, commits in ahead.items() if commits > 0}
+
+    @property
+    def late_heads(self) -> dict[LogId, Head]:
+        """How far commits that are set aside were shown here, signed by their author: of each log that has any."""
+        stored = self._core.stored
+        return {log: head for log, head in self._signed.items() if head.sequence > stored.sequence(log)}
 
     @property
     def busy(self) -> bool:
@@ -189,7 +203,8 @@ class Receiving:
                     core.out.append(NewBoot("this replica's log was written twice under one name"))
 
     def admit(self, commit: Commit) -> bool:
-        """Membership: the author was a member where it wrote, and was not removed, or wrote before the attested cut."""
+        """Membership: the author was a member where it wrote, and was not removed, or wrote before the attested cut or
+        before it was closed."""
         core = self._core
         log = commit.header.log
         author = replica_of(log)
@@ -197,7 +212,10 @@ class Receiving:
             self._set_aside(log)
             return False
         current = core.membership.state()
-        if current.active(author) is not None:
+        member = current.members.get(author)
+        if member is not None and member.active:
+            return True
+        if _by_then(member, commit):
             return True
         cut = current.cuts.get(log)
         if cut is not None and commit.header.sequence <= cut.sequence:
@@ -208,11 +226,16 @@ class Receiving:
     def _set_aside(self, log: LogId) -> None:
         """It keeps no room and no credit meanwhile, which others need: whoever has it keeps it, and is asked again."""
         core = self._core
-        if log not in self.late:
-            core.alarm("late", "Commits of a removed replica are set aside until a member attests them.")
+        if log not in self._late:
+            core.alarm(
+                "late",
+                f"{core.name_of(replica_of(log))} has left the practice, and sends commits that do not count: they are "
+                "set aside, and `late` in `status` tells how many.",
+            )
         there = max((peer.have.sequence(log) for peer in core.peers.values()), default=0)
-        behind = there - core.inbox.taken.sequence(log)
-        self.late[log] = max(self.late.get(log, 0), core.inbox.waiting_of(log), behind)
+        tail = core.inbox.tail(log)
+        self._late[log] = max(self._late.get(log, 0), tail.sequence, there)
+        self._signed[log] = max(self._signed.get(log, tail), tail)
         core.aside[log] = None
 
     def proceed(self) -> None:
@@ -236,6 +259,7 @@ class Receiving:
         for item in batch:
             core.kept(item.commit)
             self._settle(item)
+            self._account(item.commit)
         keys = [key for item in counted for key in item.keys]
         serving.push(core, [(item.commit, item.checked) for item in counted], keys)
         for log in core.frozen.keys() & core.refused_logs():
@@ -249,6 +273,12 @@ class Receiving:
         peer = self._core.peers.get(item.link)
         if peer is not None:
             peer.waiting -= item.commit.size
+
+    def _account(self, commit: Commit) -> None:
+        """What counts of a closed member since it was written by then needs no attest: it would take one per batch."""
+        log = commit.header.log
+        if _by_then(self._core.membership.state().members.get(replica_of(log)), commit):
+            self._core.undoubted[log] = commit.head
 
     def grant(self, peer: Peer, *, step: int = limits.credit_bytes_step) -> None:
         """Give credit back once it is worth a message."""
@@ -279,3 +309,8 @@ class Receiving:
             mine = core.stored.head(log)
             if mine != NOTHING and mine.sequence == head.sequence and mine.hash != head.hash:
                 self._forks.suspect(peer, log, head.sequence)
+
+
+def _by_then(author: Member | None, commit: Commit) -> bool:
+    """Whether a commit was written by when its author, who was honest, was closed."""
+    return author is not None and author.closed_at is not None and commit.header.stamp <= author.closed_at

@@ -306,7 +306,7 @@ class Recovering:
     def _next_to_ask(self) -> Peer | None:
         for peer in self._core.live_peers():
             known = self._claimants.get(peer.replica)
-            if known is None or not known.excused:
+            if self._core.serves(peer) and (known is None or not known.excused):
                 return peer
         return None
 

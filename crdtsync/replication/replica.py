@@ -120,6 +120,11 @@ class Replica:
         return self._receiving.late
 
     @property
+    def late_heads(self) -> Mapping[LogId, Head]:
+        """How far what is set aside was shown here, signed by its author: what a person may attest after all."""
+        return self._receiving.late_heads
+
+    @property
     def recovering(self) -> bool:
         """Whether others know more of our own logs than we do, and we have not fetched it yet: no writes (L4)."""
         return self._recovering.active
@@ -128,6 +133,11 @@ class Replica:
     def suspended(self) -> Mapping[ReplicaId, tuple[LogId, ...]]:
         """Members whose logs have branched, and where: until an admin says which branch goes on (L4)."""
         return self._branches.suspended
+
+    def tips(self, replica: ReplicaId) -> list[LogId]:
+        """The logs in which what a replica wrote ends here: one, unless it has branched (L4); none where it has written
+        nothing."""
+        return self._core.boots.open_tips(replica, self._core.membership.state().closed)
 
     @property
     def superseded(self) -> bool:
@@ -166,14 +176,16 @@ class Replica:
         return self._holdings.of(replica)
 
     def attests_due(self) -> dict[LogId, Head]:
-        """Heads of logs of removed replicas that are stored here beyond what anybody has attested."""
+        """Heads of logs of members that left that are stored here beyond what anybody has attested, and do not count
+        by themselves."""
         state = self._core.membership.state()
         due: dict[LogId, Head] = {}
         for log, head in self._core.stored.items():
             author = state.members.get(ReplicaId(log[:16]))
             if author is not None and not author.active:
                 cut = state.cuts.get(log)
-                if cut is None or cut.sequence < head.sequence:
+                undoubted = author.closed_at is not None and self._core.undoubted.get(log) == head
+                if not undoubted and (cut is None or cut.sequence < head.sequence):
                     due[log] = head
         return due
 
@@ -213,7 +225,7 @@ class Replica:
 
     def _link_up(self, event: events.LinkUp) -> None:
         core = self._core
-        if core.membership.state().active(event.replica) is None:
+        if not core.welcomes(event.replica):
             core.out.append(Close(event.link, "the peer is no member of this practice"))
             return
         others = [peer for peer in core.peers.values() if peer.replica == event.replica]
@@ -356,6 +368,7 @@ class Replica:
 
     def _backlog(self, peer: Peer, message: messages.Backlog) -> None:
         peer.announced = (message.commits, message.size)
+        peer.announced_at = (peer.counters.commits_in, peer.received)
 
     def _credit(self, peer: Peer, message: messages.Credit) -> None:
         serving.credit(self._core, peer, message.size)
@@ -377,7 +390,8 @@ class Replica:
             self._branches.members_changed()
 
     def _want_keys(self, peer: Peer, message: messages.WantKeys) -> None:
-        self._core.out.append(ReadKeys(peer.link, message.ids))
+        if self._core.serves(peer):
+            self._core.out.append(ReadKeys(peer.link, message.ids))
 
     def _keys(self, _: Peer, message: messages.Keys) -> None:
         asked = self._repair.asked_for(message.keys)
@@ -406,7 +420,8 @@ class Replica:
         self._holdings.heads(message.replica, message.heads, peer)
 
     def _want_heads(self, peer: Peer, message: messages.WantHeads) -> None:
-        self._forks.wanted(peer, message)
+        if self._core.tells(peer, message.log):
+            self._forks.wanted(peer, message)
 
     def _heads(self, peer: Peer, message: messages.Heads) -> None:
         self._forks.shown(peer, message)
@@ -419,7 +434,8 @@ class Replica:
         self._repair.narrowing.shown(peer, message)
 
     def _want_again(self, peer: Peer, message: messages.WantAgain) -> None:
-        self._core.out.append(ReadAgain(peer.link, message.log, message.sequences))
+        if self._core.serves(peer):
+            self._core.out.append(ReadAgain(peer.link, message.log, message.sequences))
 
     def _again(self, _: Peer, message: messages.Again) -> None:
         self._repair.again(message.commits)
@@ -484,7 +500,7 @@ class Replica:
 
     def _keys_read(self, event: events.KeysRead) -> None:
         peer = self._core.peers.get(event.link)
-        if peer is not None and event.keys:
+        if peer is not None and event.keys and self._core.serves(peer):
             self._core.send(peer, messages.Keys(tuple(event.keys)))
 
     def _headers_read(self, event: events.HeadersRead) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from crdtsync import limits
-from crdtsync.ids import DataKeyId, Head, LogId, replica_of
+from crdtsync.ids import DataKeyId, LogId, replica_of
 from crdtsync.replication.commit import Commit, signed_bytes
 from crdtsync.replication.effects import ReadBacklog, ReadFeeds
 from crdtsync.replication.events import AgainRead, BacklogRead, FeedsRead
@@ -21,7 +21,9 @@ Checked = tuple[Commit, bool]
 
 
 def feed(core: Core, peer: Peer, message: Feed) -> None:
-    """The peer wants logs from certain places on."""
+    """The peer wants logs from certain places on. One that was closed gets nothing."""
+    if not core.serves(peer):
+        return
     peer.feeds.update(message.cursors)
     behind = peer.behind(core.stored)
     if behind:
@@ -75,7 +77,7 @@ def again_read(core: Core, event: AgainRead) -> None:
         if run and size > limits.run_bytes_target:
             break
         run.append(commit)
-    if peer is not None and run:
+    if peer is not None and run and core.serves(peer):
         core.send(peer, Again(tuple(run)), urgent=False)
 
 
@@ -185,12 +187,14 @@ def tell(core: Core, peer: Peer) -> None:
     for log in logs:
         del peer.unsaid[log]
     peer.told_at = core.now
-    core.send(peer, Have(tuple((log, core.stored.head(log)) for log in logs), whole=False))
+    heads = tuple((log, core.stored.head(log)) for log in logs if core.tells(peer, log))
+    if heads:
+        core.send(peer, Have(heads, whole=False))
 
 
 def tell_all(core: Core, peer: Peer) -> None:
     """Tell the whole frontier, in as many messages as it takes."""
-    heads: list[tuple[LogId, Head]] = list(core.stored.items())
+    heads = [(log, head) for log, head in core.stored.items() if core.tells(peer, log)]
     step = limits.frontier_entries_per_message_max
     peer.unsaid.clear()
     peer.told_at = core.now

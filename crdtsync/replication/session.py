@@ -79,6 +79,8 @@ class Peer:
     """A `ReadFeeds` is on its way."""
     announced: tuple[int, int] = (0, 0)
     """Commits and bytes that the peer said are about to come."""
+    announced_at: tuple[int, int] = (0, 0)
+    """How many commits had come by then, and the bytes that the peer had sent."""
     unsaid: dict[LogId, None] = field(default_factory=dict)
     """Logs that have grown here since the peer was told."""
     hearsay: dict[ReplicaId, dict[LogId, None]] = field(default_factory=dict)
@@ -107,6 +109,13 @@ class Peer:
     def credit(self) -> int:
         """Bytes of commits that we may still send."""
         return self.allowed - self.sent
+
+    @property
+    def to_come(self) -> tuple[int, int]:
+        """Commits and bytes that were announced and have not come."""
+        commits, size = self.announced
+        commits_then, size_then = self.announced_at
+        return commits - (self.counters.commits_in - commits_then), size - (self.received - size_then)
 
     def allowance(self) -> int:
         """What the peer may have sent in all: what it sent, and as much more as fits beside what still waits here."""

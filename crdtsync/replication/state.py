@@ -44,6 +44,8 @@ class Core:
     """Replicas whose boots may end elsewhere than when that was last looked at (L4)."""
     aside: dict[LogId, None] = field(default_factory=dict)
     """Logs of removed replicas of which nothing more is taken until the membership has changed (L7)."""
+    undoubted: dict[LogId, Head] = field(default_factory=dict)
+    """Logs of closed members, and how far they count here without an attest, as this process has seen."""
     unstored: set[MemberHash] = field(default_factory=set)
     """Membership records that count here and are on their way to the disk: others do not hear of them yet (L1)."""
     out: list[Effect] = field(default_factory=list)
@@ -101,6 +103,19 @@ class Core:
         """Whether this peer can read records: only then its digest says something, and ours may be told in parts."""
         member = self.membership.state().members.get(peer.replica)
         return member is not None and member.reader
+
+    def welcomes(self, replica: ReplicaId) -> bool:
+        """Whether a link to it may stand: it belongs, or was closed and may still hand over what it has."""
+        member = self.membership.state().members.get(replica)
+        return member is not None and member.links
+
+    def serves(self, peer: Peer) -> bool:
+        """Whether this peer is given anything: one that was closed only gives."""
+        return self.membership.state().active(peer.replica) is not None
+
+    def tells(self, peer: Peer, log: LogId) -> bool:
+        """Whether this peer hears how far `log` is here: one that was closed hears of its own, as acknowledgement."""
+        return replica_of(log) == peer.replica or self.serves(peer)
 
     def live_peers(self) -> list[Peer]:
         """Peers with whom feeds may run."""

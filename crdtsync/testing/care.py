@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from crdtsync import members
+from crdtsync.clock import COUNTER_BITS
 from crdtsync.ids import MemberHash, replica_of
 from crdtsync.replication.member_codec import decode_record
 
@@ -65,6 +66,16 @@ def shut_out(node: Node, gone: Node) -> None:
     heads = {log: head for log, head in node.replica.stored.items() if replica_of(log) == gone.replica_id}
     member = state.members[gone.replica_id]
     data = members.removing(node.host, membership.place(node.replica_id), state, member, "stolen", heads)
+    _publish(node, data)
+
+
+def close_down(node: Node, gone: Node) -> None:
+    """At `node`, an admin: take leave of `gone`; what it had written by now counts, by the clock of `node`."""
+    membership = node.replica.membership
+    state = membership.state()
+    heads = {log: head for log, head in node.replica.stored.items() if replica_of(log) == gone.replica_id}
+    member, stamp = state.members[gone.replica_id], node.wall_ms() << COUNTER_BITS
+    data = members.closing(node.host, membership.place(node.replica_id), state, member, stamp, heads)
     _publish(node, data)
 
 

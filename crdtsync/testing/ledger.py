@@ -66,6 +66,10 @@ def rightful(name: str, commits: Iterable[Commit], state: State) -> None:
     for commit in commits:
         header = commit.header
         cut = state.cuts.get(header.log)
+        member = state.members.get(replica_of(header.log))
+        closed_at = None if member is None else member.closed_at
+        if closed_at is not None and header.stamp <= closed_at:
+            continue
         if state.active(replica_of(header.log)) is None and (cut is None or header.sequence > cut.sequence):
             raise OracleFailed(
                 f"{name} stores {short(header.log)}:{header.sequence} of a removed replica, which nobody has attested"
@@ -86,6 +90,9 @@ class Ledger:
         self.pasts: dict[Place, Mapping[LogId, int]] = {}
         self.acknowledged: dict[Place, CommitHash] = {}
         self.removed: set[ReplicaId] = set()
+        self.closed: set[ReplicaId] = set()
+        self.stamp_of: dict[Place, int] = {}
+        """When each commit was written, as it says itself."""
         self.forked: set[ReplicaId] = set()
         """Replicas that sign one sequence twice: of their logs two hashes are no failure of those who are told."""
 
@@ -100,6 +107,7 @@ class Ledger:
             if wrong:
                 raise OracleFailed(f"L3: {short(header.log)}:{header.sequence}, as {account.name} takes it, {wrong}")
             if place not in self.pasts:
+                self.stamp_of[place] = header.stamp
                 self.pasts[place] = {log: head.sequence for log, head in account.frontier.items()}
                 if replica_of(header.log) == account.replica and now_ms:
                     self._stamped(account, commit, now_ms)

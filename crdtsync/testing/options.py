@@ -71,6 +71,7 @@ class Options:
     outages: int = 0
     freezes: int = 0
     removal: bool = False
+    closing: bool = False
     restore: bool = False
     clone: bool = False
     tight: bool = False
@@ -96,7 +97,7 @@ class Options:
         happens = (
             *(self.rough, self.partitions, self.crashes, self.removal, self.restore, self.tight, self.clogs),
             *(self.outages, self.freezes, self.clone, self.io_errors, self.full_disks, self.rotten_commits),
-            *(self.rotten_documents, self.hostile, self.days),
+            *(self.rotten_documents, self.hostile, self.days, self.closing),
         )
         return not any(happens)
 
@@ -157,8 +158,11 @@ def draw(streams: Streams) -> Options:
     )
     # A copied disk is one machine too many: it is told apart from what else happens to a site's name and disk.
     clone = not (plain.removal or plain.restore or plain.tight) and bool(some("clone", 0.25, (1,)))
+    # A site that is closed hands over what it has: its disk must be its own, and whole.
+    other = clone or plain.removal or plain.restore or plain.rotten
+    closing = not other and sites >= 3 and bool(some("closing", 0.25, (1,)))
     forges = bool(plain.asks and plain.hostile) and streams("options/forges").random() < 0.5
-    return replace(plain, clone=clone, forges=forges)
+    return replace(plain, clone=clone, closing=closing, forges=forges)
 
 
 class _Some:

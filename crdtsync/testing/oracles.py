@@ -13,7 +13,7 @@ from crdtsync.engine.past import Retelling
 from crdtsync.engine.view import is_record
 from crdtsync.errors import RottenCommit
 from crdtsync.ids import CommitId, Head, LogId, RecordId, ReplicaId, replica_of
-from crdtsync.replication.replica import Replica
+from crdtsync.replication.membership import State
 from crdtsync.sealing.keyring import Keyring
 from crdtsync.testing.archive import Archive
 from crdtsync.testing.ledger import Ledger, short
@@ -39,7 +39,8 @@ def unsettled(nodes: Sequence[Node], archives: Sequence[Archive] = ()) -> str:
             return f"{node.name} has rotten commits"
         if node.replica.recovering:
             return f"{node.name} waits for newer commits of its own"
-        if node.replica.attests_due():
+        state = node.replica.membership.state()
+        if any(state.members[replica_of(log)].closed_at is None for log in node.replica.attests_due()):
             return f"{node.name} has heads of removed replicas to attest"
     if len({node.host.engine.digest() for node in nodes}) != 1:
         return "digests differ at equal frontiers"
@@ -50,7 +51,7 @@ def _apart(node: Process, first: Process) -> str:
     core, other = node.replica, first.replica
     if core.membership.heads != other.membership.heads:
         return f"{node.name} knows another membership than {first.name}"
-    mine, theirs = _counting(core), _counting(other)
+    mine, theirs = _counting(node), _counting(first)
     if mine != theirs:
         return f"{node.name} holds other commits than {first.name}: {_difference(mine, theirs)}"
     aside = [log for log in core.inbox.waiting_logs() if core.membership.state().active(replica_of(log)) is None]
@@ -62,18 +63,28 @@ def _apart(node: Process, first: Process) -> str:
     return ""
 
 
-def _counting(core: Replica) -> dict[LogId, Head]:
-    """What is stored, as far as it counts. An archive may have taken of a removed replica what no reader has: it cannot
+def _counting(process: Process) -> dict[LogId, Head]:
+    """What is stored, as far as it counts. An archive may have taken of one that left what no reader has: it cannot
     attest that, so that sites set it aside for good."""
+    core = process.replica
     state = core.membership.state()
     found: dict[LogId, Head] = {}
     for log, head in core.stored.items():
         member, cut = state.members.get(replica_of(log)), state.cuts.get(log)
         if member is None or member.active or (cut is not None and head.sequence <= cut.sequence):
             found[log] = head
-        elif cut is not None:
-            found[log] = cut
+        elif (end := _end(process, log, head, member.closed_at, cut)) is not None:
+            found[log] = end
     return found
+
+
+def _end(process: Process, log: LogId, head: Head, closed_at: int | None, cut: Head | None) -> Head | None:
+    """Where a log of somebody who left ends for everybody: what was attested, or written by when he was closed."""
+    for sequence in range(head.sequence, 0 if cut is None else cut.sequence, -1):
+        stored = process.disk.kept(log, sequence)
+        if closed_at is not None and stored is not None and stored.commit.header.stamp <= closed_at:
+            return stored.commit.head
+    return cut
 
 
 def _difference(mine: Mapping[LogId, Head], theirs: Mapping[LogId, Head]) -> str:
@@ -105,7 +116,7 @@ def cut_off(node: Process, ledger: Ledger) -> set[CommitId]:
         CommitId(log, sequence)
         for log, sequence in ledger.acknowledged
         if (log in state.frozen and sequence > state.frozen[log].sequence)
-        or _cut_off(log, sequence, ledger, state.cuts)
+        or _cut_off(log, sequence, ledger, state)
     }
 
 
@@ -124,15 +135,35 @@ def nothing_lost(nodes: Sequence[Process], ledger: Ledger) -> None:
 def cuts_kept(nodes: Sequence[Process], ledger: Ledger) -> None:
     """What is stored of a removed replica is what was attested, at every site."""
     for node in nodes:
-        cuts = node.replica.membership.state().cuts
+        state = node.replica.membership.state()
         for log, head in node.replica.stored.items():
-            if _cut_off(log, head.sequence, ledger, cuts):
+            if _cut_off(log, head.sequence, ledger, state):
                 raise OracleFailed(f"{node.name} holds {short(log)}:{head.sequence} of a removed replica unattested")
 
 
-def _cut_off(log: LogId, sequence: int, ledger: Ledger, cuts: Mapping[LogId, Head]) -> bool:
-    cut = cuts.get(log)
-    return replica_of(log) in ledger.removed and (cut is None or sequence > cut.sequence)
+def _cut_off(log: LogId, sequence: int, ledger: Ledger, state: State) -> bool:
+    cut = state.cuts.get(log)
+    replica = replica_of(log)
+    if replica in ledger.closed:
+        closed_at = state.members[replica].closed_at
+        if closed_at is None or ledger.stamp_of[log, sequence] <= closed_at:
+            return False
+    elif replica not in ledger.removed:
+        return False
+    return cut is None or sequence > cut.sequence
+
+
+def handed_over(closed: Sequence[Node], nodes: Sequence[Node], ledger: Ledger) -> str:
+    """What a closed site had written by then and has not handed over yet; empty when that is all there."""
+    for gone in closed:
+        for log, head in gone.disk.frontier().items():
+            state = nodes[0].replica.membership.state()
+            if replica_of(log) != gone.replica_id or gone.replica_id in ledger.forked:
+                continue
+            due = next((n for n in range(1, head.sequence + 1) if _cut_off(log, n, ledger, state)), head.sequence + 1)
+            if nodes[0].replica.stored.sequence(log) < due - 1:
+                return f"{gone.name}, which was closed, has not handed over {short(log)} up to {due - 1}"
+    return ""
 
 
 def equal_conflicts(nodes: Sequence[Node]) -> None:

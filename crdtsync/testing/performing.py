@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from crdtsync.errors import PeerError, RottenCommit
 from crdtsync.ids import Head, LogId
 from crdtsync.replication import effects, events, messages
-from crdtsync.testing.ledger import rightful
+from crdtsync.testing.ledger import OracleFailed, rightful
 
 if TYPE_CHECKING:
     from crdtsync.testing.node import Node
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _HAVE: Final = 4
 _COMMITS: Final = 8
 _ASKS: Final = (22, 23, 24)
+_DATA: Final = (_COMMITS, 11, 21)
+"""Commits, keys, and commits again."""
 
 
 def _send(node: Process, effect: effects.Send) -> bool:
@@ -33,6 +35,9 @@ def _send(node: Process, effect: effects.Send) -> bool:
         node.world.ledger.told(node.account, node.disk, _heads_of(effect.message))
     elif kind in _ASKS:
         node.world.inquiries.sent(node, effect.link, effect.message)
+    peer = node.replica.peers.get(effect.link)
+    if kind in _DATA and peer is not None and node.replica.membership.state().active(peer.replica) is None:
+        raise OracleFailed(f"{node.name} gives data to somebody of whom it knows that it belongs no longer")
     node.world.network.send(node, effect.link, effect.message, effect.urgent)
     return not node.blown("have" if kind == _HAVE else "send")
 

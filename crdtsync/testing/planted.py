@@ -164,6 +164,38 @@ def _ignore_removal(node: Node) -> None:
     _patch(receiving._receiving, "admit", lambda commit: True)
 
 
+def _closing_cuts(node: Node) -> None:
+    """Of a closed site counts no more than of a removed one."""
+    receiving: Any = node.replica
+    receiving = receiving._receiving
+    admit = receiving.admit
+
+    def strict(commit: Commit) -> bool:
+        state, log = node.replica.membership.state(), commit.header.log
+        member, cut = state.members.get(replica_of(log)), state.cuts.get(log)
+        if member is not None and member.closed_at is not None and (cut is None or cut < commit.head):
+            receiving._set_aside(log)
+            return False
+        return bool(admit(commit))
+
+    _patch(receiving, "admit", strict)
+
+
+def _feeds_closed(node: Node) -> None:
+    """A site that was closed is sent whatever is written."""
+    core: Any = node.replica
+    handle = core.handle
+
+    def generous(now: float, event: events.Event) -> list[effects.Effect]:
+        for peer in core.peers.values():
+            if core.membership.state().active(peer.replica) is None:
+                for log in core.stored:
+                    peer.feeds.setdefault(log, 1)
+        return list(handle(now, event))
+
+    _patch(core, "handle", generous)
+
+
 def _wrong_cursor(node: Node) -> None:
     """What a peer asks for from a place on is read from one place behind it."""
     read = node.host.engine.read_feeds
@@ -515,6 +547,8 @@ PLANTED: Final[dict[str, Planted]] = {
         Planted("forget-keys", "data keys that come with commits are not always kept (L1)", _forget_keys),
         Planted("frontier-ahead", "a frontier tells of one commit more than there is (L1)", _frontier_ahead),
         Planted("ignore-removal", "what a removed site wrote is taken without an attest", _ignore_removal),
+        Planted("closing-cuts", "what a closed site had written is taken only if attested", _closing_cuts),
+        Planted("feeds-closed", "a closed site is sent what others write", _feeds_closed),
         Planted("no-relay", "commits of third sites are not passed on (M1)", _no_relay),
         Planted("skip-causal-check", "commits are stored before what they depend on (L2)", _skip_causal_check),
         Planted("skip-key-sync", "data keys are not synced before the log (L1)", _skip_key_sync),

@@ -353,7 +353,8 @@ class Process(ABC):
 
     def trusts(self, other: ReplicaId) -> bool:
         """Whether the transport would let `other` in."""
-        return self.replica.membership.state().active(other) is not None
+        member = self.replica.membership.state().members.get(other)
+        return member is not None and member.links
 
     def linked(self, other: ReplicaId) -> bool:
         """Whether there is a link to `other`."""

@@ -27,7 +27,7 @@ def allowed_s(world: World) -> float:
     begin), a feed may have stalled once, the bytes take their time on the line, at most a window of credit per round
     trip, and each batch its sync. What waits for keys or attests needs another way through the practice.
     """
-    stations = [*world.members(), *world.keepers()]
+    stations = [*world.members(), *world.keepers(), *world.closed()]
     lines = [line for line in world.network.lines.values() if all(s in stations for s in line.stations)]
     commits, size = _outstanding(stations)
     rtt = max((2 * (line.weather.delay_s + line.weather.jitter_s) for line in lines), default=0.0)
@@ -41,7 +41,8 @@ def allowed_s(world: World) -> float:
     refills = commits // max(1, limits.inbox_commits_max // 2) + size // max(1, limits.inbox_bytes_max // 2)
     moving = stall + repair + refills * (stall + repair)
     transfer = size / rate + (1 + size // window) * rtt + commits * 3 * sync
-    ways = 2 + len(world.ledger.removed) + world.faults["rotations"] + world.faults["newcomers"]
+    left = len(world.ledger.removed) + len(world.ledger.closed)
+    ways = 2 + left + world.faults["rotations"] + world.faults["newcomers"]
     news = ways * (rtt + sync + care + repair)
     hops = _longest_way(stations, lines)
     twins = len(stations) - len({process.replica_id for process in stations})

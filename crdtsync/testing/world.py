@@ -26,7 +26,7 @@ from crdtsync.sealing.keyring import Keyring
 from crdtsync.testing import audit, oracles, settling
 from crdtsync.testing.archive import Archive
 from crdtsync.testing.canary import Canary
-from crdtsync.testing.care import admit, shut_out
+from crdtsync.testing.care import admit, close_down, shut_out
 from crdtsync.testing.desk import Desk
 from crdtsync.testing.desk_sessions import Sessions
 from crdtsync.testing.disk import Disk
@@ -150,6 +150,10 @@ class World:
         """The sites that belong to the practice and were not removed."""
         return [node for node in self.nodes.values() if not node.removed]
 
+    def closed(self) -> list[Node]:
+        """The sites that were closed: they run on, and hand over what they had written by then."""
+        return [node for node in self.nodes.values() if node.replica_id in self.ledger.closed]
+
     def keepers(self) -> list[Archive]:
         """The archives that do what they should."""
         return [archive for archive in self.archives.values() if not archive.hostile]
@@ -219,6 +223,18 @@ class World:
             self.ledger.removed, gone.removed = before, False
             raise
         self._void()
+
+    def close(self, by: Node, gone: Node) -> None:
+        """An admin closes a site; from within a job or between events."""
+        self.expected_alarms.add("late")
+        self.ledger.closed.add(gone.replica_id)
+        gone.removed = True
+        try:
+            close_down(by, gone)
+        except StorageFailure:  # nobody was closed
+            self.ledger.closed.discard(gone.replica_id)
+            gone.removed = False
+            raise
 
     def _void(self) -> None:
         """Removing somebody also removes whom they have let in meanwhile, unseen by whoever removed them."""
@@ -292,11 +308,15 @@ class World:
         allowed = settling.allowed_s(self) if seconds_max is None else seconds_max
         self.settling_s_max = allowed
         self.run(_SETTLE_STEP_S)  # what was just asked for is on its way to the disk
-        while reason := oracles.unsettled(self.members(), self.keepers()):
+        while reason := self._unsettled():
             if self.timeline.now - started >= allowed:
                 raise OracleFailed(f"L5: no rest within {allowed:.0f} s: {reason}")
             self.run(_SETTLE_STEP_S)
         return self.timeline.now - started
+
+    def _unsettled(self) -> str:
+        members = self.members()
+        return oracles.unsettled(members, self.keepers()) or oracles.handed_over(self.closed(), members, self.ledger)
 
     def check(self) -> None:
         """Every oracle, on a world at rest; then once more after a while, in which sites compare themselves."""

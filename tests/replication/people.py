@@ -129,6 +129,13 @@ class Book(m.Membership):
             m.remove(signer(author), self.at(author), replica(name), reason="stolen", heads=heads, epoch=body)
         )
 
+    def closes(
+        self, author: str, name: str, stamp: int, readers: str = "", number: str = "", cut: int = 0
+    ) -> MemberHash:
+        heads = {log(name): head(cut)} if cut else {}
+        body = epoch(number or f"{author}/{name}", readers or author)
+        return self.put(m.close(signer(author), self.at(author), replica(name), stamp=stamp, heads=heads, epoch=body))
+
     def attests(self, author: str, name: str, sequence: int, branch: str = "") -> MemberHash:
         return self.put(m.attest(signer(author), self.at(author), {log(name): head(sequence, branch)}))
 

@@ -111,7 +111,7 @@ ACTS = st.lists(
     st.tuples(
         st.sampled_from(NAMES),
         st.sampled_from(
-            ["add", "add", "remove", "remove", "attest", "address", "epoch", "share", "meet", "meet", "later"]
+            ["add", "add", "remove", "remove", "close", "attest", "address", "epoch", "share", "meet", "meet", "later"]
         ),
         st.sampled_from(NAMES),
         st.integers(1, 4),
@@ -132,6 +132,8 @@ def practice(acts: list[tuple[str, str, str, int]]) -> Book:
                 book.adds(author, other, role, admin=role == "site" and number % 3 > 0)
             elif act == "remove":
                 book.removes(author, other, f"{number}", author, cut=at)
+            elif act == "close":
+                book.closes(author, other, at, number=f"{number}", cut=at)
             elif act == "attest":
                 book.attests(author, other, at, "fork" if number % 5 == 0 else "")
             elif act == "address":

@@ -20,6 +20,7 @@ from crdtsync.replication.member_records import (
     Address,
     Attest,
     Body,
+    Close,
     Found,
     Hold,
     NewEpoch,
@@ -50,6 +51,7 @@ BOOK = practice("b")
 PLACE = BOOK.at("a")
 SIGN = signer("a")
 HELD = CommitId(log("b"), 3)
+CLOSE = m.close(SIGN, PLACE, replica("b"), stamp=9, heads={log("b"): head(3)}, epoch=epoch("2", "as", "1"))
 
 
 def test_each_op_comes_back_as_it_was_written() -> None:
@@ -70,6 +72,7 @@ def test_each_op_comes_back_as_it_was_written() -> None:
             Succeed(replica("b"), log("b", 2), ((log("b"), head(3)),)),
         ),
         (m.hold(SIGN, PLACE, HELD, head(3).hash, "form"), "hold", Hold(HELD, head(3).hash, "form")),
+        (CLOSE, "close", Close(replica("b"), 9, ((log("b"), head(3)),), epoch("2", "as", "1"))),
         (m.record(SIGN, PLACE, "later", [1, [2]]), "later", Unknown()),
     ]
     for data, op, body in written:
@@ -148,6 +151,13 @@ REFUSED: list[tuple[str, bytes, str]] = [
     ("body of share", changed(SHARE, (5,), []), "the body of `share` is too short"),
     ("body of attest", changed(ATTEST, (5,), []), "the body of `attest` is too short"),
     ("body of hold", changed(HOLD, (5,), HOLD_ITEMS[:3]), "the body of `hold` is too short"),
+    ("body of close", changed(CLOSE, (5,), [replica("b"), 1, []]), "the body of `close` is too short"),
+    ("closed replica", changed(CLOSE, (5, 0), b""), "membership replica: not 16 bytes"),
+    ("stamp of a closing", changed(CLOSE, (5, 1), -1), "membership closing stamp: not a number from 0"),
+    ("stamp beyond all times", changed(CLOSE, (5, 1), 2**63), "membership closing stamp: not a number from 0"),
+    ("heads of a closing", changed(CLOSE, (5, 2), [[log("b"), 1]]), "log head: not three items"),
+    ("head of another than the closed", changed(CLOSE, (5, 2, 0, 0), log("a")), "not of the closed replica's logs"),
+    ("epoch of a closing", changed(CLOSE, (5, 3), 1), "not the list that its op promises"),
     ("log of a hold", changed(HOLD, (5, 0), b"x"), "log head: not 24 bytes"),
     ("sequence of a hold", changed(HOLD, (5, 1), -1), "log head"),
     ("hash of a hold", changed(HOLD, (5, 2), b"x"), "log head: not 32 bytes"),
@@ -253,7 +263,7 @@ def test_any_bytes_are_a_record_or_a_peers_error(data: bytes) -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.sampled_from([FOUND, ADD, REMOVE, SHARE, ATTEST, ADDRESS]), st.data())
+@given(st.sampled_from([FOUND, ADD, REMOVE, SHARE, ATTEST, ADDRESS, CLOSE]), st.data())
 def test_damaged_records_are_records_or_a_peers_error(good: bytes, draw: st.DataObject) -> None:
     """L6: nothing else is raised for bytes that were cut, changed or stretched anywhere."""
     start = draw.draw(st.integers(0, len(good)))

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from crdtsync.ids import Head, LogId, MemberHash, ReplicaId
 from crdtsync.replication import membership as m
-from crdtsync.replication.member_records import Add, Address, Attest, Found, NewEpoch, Remove, Share, Succeed
+from crdtsync.replication.member_records import Add, Address, Attest, Close, Found, NewEpoch, Remove, Share, Succeed
 
 from .people import Book, entry, epoch, epoch_id, founding, head, log, replica, sealed, signer
 
 NAMES = "abcde"
-OPS = ("add", "add", "remove", "remove", "address", "attest", "epoch", "share", "succeed", "later")
+OPS = ("add", "add", "remove", "remove", "close", "close", "address", "attest", "epoch", "share", "succeed", "later")
 ROLES = (("site", True), ("site", True), ("site", False), ("archive", False))
 
 
@@ -74,6 +74,10 @@ def _record(step: Step, author: str, number: int, place: m.Place) -> bytes:
             body = epoch(str(number), author[0], parents=["1"])
             heads = {log(target): head(number)}
             return m.remove(sign, place, replica(target), reason=str(number), heads=heads, epoch=body)
+        case "close":
+            body = epoch(str(number), author[0], parents=["1"])
+            heads = {log(target): head(number)}
+            return m.close(sign, place, replica(target), stamp=1000 - number, heads=heads, epoch=body)
         case "address":
             return m.address(sign, place, [f"address:{number}"])
         case "attest":
@@ -119,7 +123,7 @@ class Model:
         body = self.records[at].body
         reader = author.role in ("site", "recovery")
         admin = author.role == "recovery" or (author.role == "site" and author.admin)
-        if isinstance(body, Add | Remove | Succeed):
+        if isinstance(body, Add | Remove | Succeed | Close):
             return admin
         return reader if isinstance(body, NewEpoch | Share) else isinstance(body, Address | Attest)
 
@@ -130,7 +134,7 @@ class Model:
         standing = self.standing(record.author, past, past)
         if standing is None or not self.may(self.entries(standing)[record.author], at):
             return False
-        if isinstance(record.body, Remove):
+        if isinstance(record.body, Remove | Close):
             return any(self.counts(other) and record.body.replica in self.entries(other) for other in past)
         return True
 
@@ -141,9 +145,25 @@ class Model:
             if isinstance(body := self.records[record].body, Remove) and body.replica == who and self.counts(record)
         ]
 
+    def closings(self, who: ReplicaId, some: frozenset[MemberHash], known: frozenset[MemberHash]) -> list[MemberHash]:
+        return [
+            record
+            for record in some
+            if isinstance(body := self.records[record].body, Close)
+            and body.replica == who
+            and self.counts(record)
+            and not self.void(record, known)
+        ]
+
     def standing(self, who: ReplicaId, some: frozenset[MemberHash], known: frozenset[MemberHash]) -> MemberHash | None:
+        gone = [*self.removals(who, some), *self.closings(who, some, known)]
+        return self._added(who, some, known, gone)
+
+    def _added(
+        self, who: ReplicaId, some: frozenset[MemberHash], known: frozenset[MemberHash], gone: list[MemberHash]
+    ) -> MemberHash | None:
         for record in self.first(some):
-            seen = all(removal in self.past(record) for removal in self.removals(who, some))
+            seen = all(left in self.past(record) for left in gone)
             if who in self.entries(record) and seen and self.counts(record) and not self.void(record, known):
                 return record
         return None
@@ -166,13 +186,21 @@ class Model:
         standing = {who: self.standing(who, known, known) for who in named}
         return {who: (record is not None, record) for who, record in standing.items()}
 
+    def closed_at(self, who: ReplicaId, known: frozenset[MemberHash]) -> int | None:
+        bodies = [self.records[record].body for record in self.closings(who, known, known)]
+        stamps = [body.stamp for body in bodies if isinstance(body, Close)]
+        if self.members(known)[who][0] or not stamps:
+            return None
+        return max(stamps) if self._added(who, known, known, self.removals(who, known)) else None
+
     def cuts(self, known: frozenset[MemberHash]) -> dict[LogId, Head]:
         members = self.members(known)
         cuts: dict[LogId, Head] = {}
         for record in self.effective(known):
             body, author = self.records[record].body, self.records[record].author
             by = self.standing(author, self.past(record), known)
-            if isinstance(body, Attest | Remove) and by and self.entries(by)[author].role in ("site", "recovery"):
+            reader = by and self.entries(by)[author].role in ("site", "recovery")
+            if isinstance(body, Attest | Remove | Close) and reader:
                 for name, end in body.heads:
                     who = ReplicaId(name[:16])
                     if who in members and not members[who][0] and (name not in cuts or cuts[name] < end):
@@ -200,6 +228,7 @@ def check(book: Book, heads: tuple[MemberHash, ...]) -> None:
         who: active for who, (active, _) in members.items()
     }
     for who, (active, record) in members.items():
+        assert state.members[who].closed_at == model.closed_at(who, known)
         if active:
             assert state.members[who].record == record
     assert state.cuts == model.cuts(known)
@@ -208,7 +237,7 @@ def check(book: Book, heads: tuple[MemberHash, ...]) -> None:
     made = {
         body.epoch.id
         for record in effective
-        if isinstance(body := model.records[record].body, Found | Remove | NewEpoch)
+        if isinstance(body := model.records[record].body, Found | Remove | NewEpoch | Close)
     }
     assert {epoch.id for epoch in state.epochs.values() if not epoch.void} == made
     shared = {

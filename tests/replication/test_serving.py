@@ -173,3 +173,15 @@ def test_the_whole_frontier_in_as_many_messages_as_it_takes(monkeypatch: pytest.
     told = [said for said in a.said(1) if isinstance(said, messages.Have)]
     assert [len(have.heads) for have in told] == [2, 1]
     assert [have.whole for have in told] == [False, True]
+
+
+def test_what_was_announced_becomes_less_as_it_comes() -> None:
+    a, b = sites("a", "b")
+    run = a.author.run(4)
+    b.greet(1, "a", (a.author.log, a.author.head))
+    size = sum(commit.size for commit in run)
+    assert b.core.peers[1].to_come == (0, 0)
+    b.hear(1, messages.Backlog(4, size), commits(*run[:3], sent=size - run[3].size))
+    assert b.core.peers[1].to_come == (1, run[3].size)
+    b.hear(1, commits(run[3], sent=size))
+    assert b.core.peers[1].to_come == (0, 0)

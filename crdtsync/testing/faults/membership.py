@@ -22,6 +22,9 @@ def plan(story: Story) -> None:
     if options.removal:
         when = story.streams("faults/leaving").uniform(60.0, options.duration_s * 0.9)
         story.timeline.at(when, lambda: _removal(story))
+    if options.closing:
+        when = story.streams("faults/closing").uniform(60.0, options.duration_s * 0.9)
+        story.timeline.at(when, lambda: _closing(story))
     chance = story.streams("faults/rotation")
     for _ in range(options.rotations):
         story.timeline.at(chance.uniform(1.0, options.duration_s), lambda: _rotation(story))
@@ -90,6 +93,40 @@ def _remove(story: Story, by: Node, gone: Node) -> None:
     if by.awake and by.trusts(gone.replica_id) and _connected_without(story, {gone.name, *unseen}):
         by.queue(by.machine.sync_s, lambda: story.remove(by, gone))
         story.faults["removals"] += 1
+
+
+def _closing(story: Story) -> None:
+    """An admin closes a site that is cut off and writes on: it comes back later, unaware."""
+    chance = story.streams("faults/closings")
+    running = [node for node in story.members() if node.awake]
+    if len(running) < 3 or story.over:
+        return
+    by, gone = chance.sample(running, 2)
+    if not _connected_without(story, {gone.name}) or not _may_hand_over(story, gone):
+        return
+    apart = gone if chance.random() < 0.7 else by
+    for line in story.network.lines.values():
+        if apart in line.stations:
+            cut_for(story, line, chance.uniform(30.0, 300.0))
+    for _ in range(chance.randint(2, 12)):
+        story.act_at(story.timeline.now + chance.uniform(0.0, 60.0), gone.name)
+    story.timeline.after(chance.uniform(0.0, 40.0), lambda: _close(story, by, gone))
+
+
+def _close(story: Story, by: Node, gone: Node) -> None:
+    unseen = {node.name for node in story.members() if not by.trusts(node.replica_id)}
+    if by.awake and by.trusts(gone.replica_id) and _connected_without(story, {gone.name, *unseen}):
+        by.queue(by.machine.sync_s, lambda: story.close(by, gone))
+        story.faults["closings"] += 1
+
+
+def _may_hand_over(story: Story, gone: Node) -> bool:
+    """Whether it has a line to somebody who does what he should."""
+    honest = [*story.members(), *story.keepers()]
+    return any(
+        gone in line.stations and all(station in honest for station in line.stations)
+        for line in story.network.lines.values()
+    )
 
 
 def _connected_without(story: Story, gone: set[str]) -> bool:
