@@ -71,7 +71,9 @@ class Disk:
     def __init__(self) -> None:
         self.diary: list[tuple[str, Any]] = []
         self.refuses: Exception | None = None
-        self.engine = self
+        self.engine = self.ranges = self
+        self.exist = False
+        """Whether there are ranges of patient numbers."""
         self.learns = self.boots = False
         self.slices: list[tuple[str, ...] | RottenCommit] = []
         """What deriving rows anew gives, one after another."""
@@ -126,6 +128,9 @@ class Disk:
 
     def note_recovering(self, recovering: bool) -> None:
         self._did("note_recovering", recovering)
+
+    def told(self) -> list[str]:
+        return ["numbers are nearly used up"] if self.exist else []
 
     def rebuild(self, now: int, progress: Any) -> None:
         self._did("rebuild")

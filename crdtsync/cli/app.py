@@ -21,6 +21,7 @@ from crdtsync.cli import (
     persons,
     proposals,
     questions,
+    ranges,
     records,
     resolve,
     serving,
@@ -37,7 +38,8 @@ TRACEBACK = "CRDTSYNC_TRACEBACK"
 ORDER = [
     "create", "invite", "confirm", "join", "serve", "status", "digest", "record", "query", "search", "import",
     "conflicts", "resolve", "history", "revert", "reverts", "proposals", "approve", "reject", "brake", "link",
-    "unlink", "persons", "members", "backup", "restore", "succeed", "recover", "verify", "rebuild", "demo",
+    "unlink", "persons", "range", "number", "members", "backup", "restore", "succeed", "recover", "verify",
+    "rebuild", "demo",
 ]  # fmt: skip
 """How the help lists the verbs: as one meets them."""
 
@@ -65,6 +67,8 @@ for group in (copies, demo):
     app.add_typer(group.app)
 app.add_typer(records.app, name="record")
 app.add_typer(conflicts.app, name="conflicts")
+app.add_typer(ranges.app, name="range")
+app.add_typer(ranges.number_app, name="number")
 
 
 def version(wanted: bool) -> None:
