@@ -15,7 +15,7 @@ from crdtsync.authority.ranges import Range
 from crdtsync.engine import RecordEdits, WriteRequest
 from crdtsync.errors import BadValue, NotFound, RefusedError
 from crdtsync.ids import base32, record_id
-from crdtsync.numbers import META_CLOSING
+from crdtsync.numbers import META_CLOSING, META_UNCONFIRMED
 from crdtsync.practice import NumberRange, RangeClosing, RangeRelease
 from crdtsync.ranges.giving import Decided, Ranges
 from crdtsync.ranges.records import NUMBERED, changed, shown, wall
@@ -78,7 +78,8 @@ def release(ranges: Ranges, name: str, to: str | None, above: int | None, by: By
     """What is left of the ranges of the site `name` may be given again, by the replica that has that name now, or by
     the site `to`: above the highest number known in each range, and above `above`.
 
-    Raises RefusedError where nothing is closed, and where this site is neither an admin nor the one meant; NotFound.
+    Where there is no other site, this is also the word that the disk here is up to date. Raises RefusedError where
+    nothing is closed, and where this site is neither an admin nor the one meant; NotFound.
     """
     member = _site(ranges, to or name)
     replica = base32(member.replica)
@@ -101,7 +102,9 @@ def release(ranges: Ranges, name: str, to: str | None, above: int | None, by: By
     notes: dict[str, bytes | None] = {}
     if marker == "":
         marker = ranges.new_marker()
-        notes = {META_CLOSING: marker.encode()}
+        notes[META_CLOSING] = marker.encode()
+    if replica == ranges.me and _alone(ranges):  # nobody else could tell whether its disk is up to date
+        notes[META_UNCONFIRMED] = None
     records = []
     since: dict[str, int] = {}
     for each in due:
@@ -119,6 +122,12 @@ def release(ranges: Ranges, name: str, to: str | None, above: int | None, by: By
         records.append(ranges.changed(each.id, partial(_add_release, entry=entry)))
     told = [{**shown(each, member.name), "above": since[each.id]} for each in due]
     return _request(by, records, notes), {"site": member.name, "replica": replica, "ranges": told}
+
+
+def _alone(ranges: Ranges) -> bool:
+    """Whether no other site belongs to the practice."""
+    members = ranges.state().members.values()
+    return not any(m.active and m.role == "site" and m.replica != ranges.replica for m in members)
 
 
 def owners(ranges: Ranges, name: str) -> set[str]:

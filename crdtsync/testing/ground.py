@@ -50,6 +50,9 @@ class World(Protocol):
     def derived(self, node: Node) -> None:
         """A site's view has grown."""
 
+    def tended(self, node: Node) -> None:
+        """A site has done what its ranges of numbers do by themselves."""
+
     def lost_links(self, process: Process, link: int, reason: str) -> None:
         """A process ends a link."""
 

@@ -105,7 +105,7 @@ class Node(Process):
         self.tend_if_ranges()
 
     def tend_if_ranges(self) -> None:
-        """The same, in a practice that has ranges."""
+        """Let the ranges do what they do by themselves, in a practice that has some."""
         if self.host.ranges.exist:
             self.tend_soon()
 
@@ -114,7 +114,7 @@ class Node(Process):
         if not self._tending and not self.replica.recovering:
             self._tending = True
             tend = Deciding(lambda host, grant, now_ms: host.ranges.tend(grant, now_ms))
-            self.write(tend, lambda outcome: None)
+            self.write(tend, lambda outcome: self.world.tended(self))
 
     def write(self, request: WriteRequest | Deciding, done: Callable[[WriteOutcome | None], None]) -> None:
         """Queue a local transaction; `done` gets its outcome, or None when it was refused or the process ended."""

@@ -81,6 +81,7 @@ class Options:
     versions: bool = False
     hostile: tuple[str, ...] = ()
     pair: bool = False
+    ranges: bool = False
 
     @property
     def calm(self) -> bool:
@@ -145,6 +146,7 @@ def draw(streams: Streams) -> Options:
         versions=bool(some("versions", 0.12, (1,))),
         hostile=_habits(streams, calm=calm),
         pair=streams("options/pair").random() < 0.1,
+        ranges=bool(some("ranges", 0.35, (1,))),
     )
     # A copied disk is one machine too many: it is told apart from what else happens to a site's name and disk.
     clone = not (plain.removal or plain.restore or plain.tight) and bool(some("clone", 0.25, (1,)))

@@ -34,6 +34,7 @@ from crdtsync.testing.ground import Machine
 from crdtsync.testing.ledger import Ledger
 from crdtsync.testing.network import Line, Network, Weather
 from crdtsync.testing.node import Node
+from crdtsync.testing.number_book import NumberBook
 from crdtsync.testing.process import Process
 from crdtsync.testing.rot import RotBook
 from crdtsync.testing.sealer import plain_identity
@@ -66,6 +67,7 @@ class World:
         self.rot = RotBook()
         self.sessions = Sessions()
         self.desk = Desk(self.streams("desk"), self.streams("ids"), canary=self.canary.text, sessions=self.sessions)
+        self.numbers = NumberBook()
         self.nodes: dict[str, Node] = {}
         self.archives: dict[str, Archive] = {}
         self.faults: Counter[str] = Counter()
@@ -115,6 +117,10 @@ class World:
         """A transaction is seen whole or not at all."""
         if self.desk.large:
             oracles.whole_transactions(node, self.desk.large)
+
+    def tended(self, node: Node) -> None:
+        """No number stands for two patients."""
+        self.numbers.look(node, list(self.nodes.values()))
 
     def lost_links(self, process: Process, link: int, reason: str) -> None:
         """Nobody ends a link for what an honest replica said, unless its disk has changed that."""
@@ -197,6 +203,7 @@ class World:
     def clone(self, node: Node, name: str, image: Disk, machine: Machine) -> Node:
         """A machine that runs a copy of the disk of `node`: a second process with its keys."""
         twin = Node(self, name, node.practice, machine, identity=node.identity)
+        self.numbers.cloned.add(twin.identity)
         twin.adopt(image)
         self.nodes[name] = twin
         twin.start()

@@ -1,5 +1,5 @@
-"""S15: a site's patient numbers at 80 %, 95 %, 100 %, the spare, none: warnings, the spare is used, patients are created
-all the same and get their numbers later; never one number twice."""
+"""S15: a site's patient numbers at 80 %, 95 %, 100 %, the spare, none: warnings, the spare is used, patients are
+created all the same and get their numbers later; never one number twice."""
 
 from __future__ import annotations
 
@@ -74,12 +74,11 @@ async def test_a_number_is_there_when_the_transaction_is(tmp_path: Path) -> None
 async def test_after_the_machine_was_started_anew_numbers_wait_for_somebody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with practice(tmp_path, "Jena", "Weimar") as (jena, weimar):
-        async with mesh(jena, weimar):
-            await jena.ranges.set("Weimar", 1, 99)
-            await agree(jena, weimar)
-            assert await numbers(weimar, await new(weimar)) == [1]
-            await agree(jena, weimar)
+    async with practice(tmp_path, "Jena", "Weimar") as (jena, weimar), mesh(jena, weimar):
+        await jena.ranges.set("Weimar", 1, 99)
+        await agree(jena, weimar)
+        assert await numbers(weimar, await new(weimar)) == [1]
+        await agree(jena, weimar)
     monkeypatch.setattr(continuity, "boot_session", lambda: "another start of the machine")
     async with opened(tmp_path / "jena") as jena, opened(tmp_path / "weimar") as weimar:
         waiting = await new(weimar, 2)

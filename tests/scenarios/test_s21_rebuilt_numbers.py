@@ -1,5 +1,5 @@
-"""S21, its part about numbers: server B dies and is made anew over the network from A. No number and no commit id is used
-again; the rest of B's range is closed until somebody releases it; digests are equal."""
+"""S21, its part about numbers: server B dies and is made anew over the network from A. No number and no commit id is
+used again; the rest of B's range is closed until somebody releases it; digests are equal."""
 
 from __future__ import annotations
 
