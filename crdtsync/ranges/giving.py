@@ -61,10 +61,18 @@ class Ranges(Known):
     # -- transactions --------------------------------------------------------------------------------------------------
 
     def concerns(self, request: WriteRequest) -> bool:
-        """Whether numbers have to do with a transaction: then it is written by itself. Asks the store nothing as long
-        as no patient is touched."""
+        """Whether numbers have to do with a transaction: then it is written by itself. Others share their sync, also
+        those that edit patients; the store is asked only where a patient is touched."""
         kinds = {each.kind for each in request.records}
-        return KIND in kinds or (NUMBERED in kinds and not _exempt(request) and self.exist)
+        if KIND in kinds:
+            return True
+        if NUMBERED not in kinds or _exempt(request) or not self.exist:
+            return False
+        mine = [each for each in request.records if each.kind == NUMBERED]
+        return any(_number_in(each) is not None or self._is_new(each.record) for each in mine)
+
+    def _is_new(self, patient: RecordId) -> bool:
+        return self.store.document(NUMBERED, patient) is None
 
     def check(self, request: WriteRequest) -> None:
         """Raise RefusedError for a number that is set by hand inside a range, and for a range that is."""
@@ -126,7 +134,7 @@ class Ranges(Known):
         mine = [each for each in records if each.kind == NUMBERED]
         have = {each.record for each in mine if _number_in(each) is not None}
         wanting = {each.record for each in mine} - have
-        return {record for record in wanting if self.store.document(NUMBERED, record) is None}
+        return set(filter(self._is_new, wanting))
 
     # -- one patient, and those that wait ------------------------------------------------------------------------------
 
@@ -192,6 +200,8 @@ class Ranges(Known):
             return None
         known = self.known()
         self._teller.look(self.site, known, self.sources(known), self.called, left=self._left(known))
+        if grant.suspended:  # two copies that told each other of what each has lost would never end
+            return None
         closing, notes = self._closings(known, now_ms)
         if closing or notes:
             return WriteRequest("", "part of what this site wrote was lost", "", "", closing, notes, mass=True)
