@@ -53,6 +53,9 @@ class World(Protocol):
     def tended(self, node: Node) -> None:
         """A site has done what its ranges of numbers do by themselves."""
 
+    def lost_own(self, node: Node) -> None:
+        """Others brought commits of a site that it had lost."""
+
     def lost_links(self, process: Process, link: int, reason: str) -> None:
         """A process ends a link."""
 

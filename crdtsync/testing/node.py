@@ -11,7 +11,7 @@ from crdtsync import limits
 from crdtsync.engine import DeriveResult, DueHold, Engine, WriteGrant, WriteOutcome, WriteRequest
 from crdtsync.errors import RefusedError, RottenCommit
 from crdtsync.host import Deciding, Host
-from crdtsync.ids import PracticeId
+from crdtsync.ids import PracticeId, replica_of
 from crdtsync.ranges import KIND as RANGE
 from crdtsync.replication import effects, events
 from crdtsync.testing.care import care, sign_holds
@@ -94,6 +94,8 @@ class Node(Process):
     def append(self, effect: effects.Store) -> None:
         """Store what came from others."""
         self.host.append(effect.commits, effect.keys)
+        if any(replica_of(commit.header.log) == self.replica_id for commit, _ in effect.commits):
+            self.world.lost_own(self)
 
     def confirmed(self) -> None:
         """Another site has told that this boot goes on from all that was written here."""

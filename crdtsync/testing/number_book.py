@@ -43,12 +43,25 @@ class NumberBook:
         self.spans: list[tuple[int, int, str]] = []
         """First, last and identity of all ranges that were set."""
         self.shown = 0
+        self._lost: dict[str, int] = {}
         self._given: dict[int, Given] = {}
         self._twice: set[tuple[str, str, int]] = set()
 
     def set(self, first: int, last: int, identity: str) -> None:
         """A range was set."""
         self.spans.append((first, last, identity))
+
+    def lost(self, identity: str) -> None:
+        """Others brought commits of this one that its disk lacked: the ranges that it had are closed from now on."""
+        self._lost[identity] = len(self.spans)
+
+    def fresh(self, node: Node, patients: Iterable[RecordId]) -> None:
+        """These were created just now: none has a number out of a closed range. Raises OracleFailed."""
+        closed = self.spans[: self._lost.get(node.identity, 0)]
+        for patient in patients:
+            number = _number(node, patient) or 0
+            if any(first <= number <= last and owner == node.identity for first, last, owner in closed):
+                raise OracleFailed(f"L4: {node.name} gives {number} of a range that is closed")
 
     def handed_out(self, node: Node, first: int, last: int, nodes: Sequence[Node]) -> None:
         """A block was carved for a workstation: its numbers are as good as given, unless somebody has them already."""

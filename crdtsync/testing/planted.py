@@ -448,18 +448,6 @@ def _frozen_feeds(node: Node) -> None:
     _patch(feeds, "_stalled", lambda log, now, peers, inbox: False)
 
 
-def _closed_range_goes_on(node: Node) -> None:
-    """A site takes no notice of what it has lost."""
-    ranges: Any = node.host.ranges
-    sources = ranges.sources
-
-    def open_all(known: Any = None) -> Any:
-        held = sources(known)
-        return [replace(each, state="open" if each.state == "closed" else each.state) for each in held]
-
-    _patch(ranges, "sources", open_all)
-
-
 def _number_before_durable(node: Node) -> None:
     """A number counts as given when its transaction comes, in memory alone: how far a range is used is not written."""
     ranges: Any = node.host.ranges
@@ -500,12 +488,6 @@ def _ignore_blocks(node: Node) -> None:
 
     _patch(ranges, "known", without)
     _patch(ranges, "noted", dict)
-
-
-def _unconfirmed_gives(node: Node) -> None:
-    """A site that was set back gives numbers before it has reached anybody, and its losses close nothing."""
-    _patch(node.host.numbers, "refusal", lambda grant: "")
-    _closed_range_goes_on(node)
 
 
 def _forget_followers(node: Node) -> None:
@@ -555,11 +537,9 @@ PLANTED: Final[dict[str, Planted]] = {
         Planted("retry-sync", "a write that the disk refused is tried again (L1)", _retry_sync),
         Planted("rotation-loses", "commits under an epoch that was followed are passed over", _rotation_loses),
         Planted("send-early", "commits are sent before they are on disk (L1)", _send_early),
-        Planted("closed-range-goes-on", "numbers are given out of a closed range (L4)", _closed_range_goes_on),
         Planted("forget-followers", "a number that was to follow never comes", _forget_followers),
         Planted("ignore-blocks", "numbers that a workstation holds are given by its site", _ignore_blocks),
         Planted("number-before-durable", "how far a range is given is kept in memory (L1)", _number_before_durable),
-        Planted("unconfirmed-gives", "a site that was set back gives numbers at once (L4)", _unconfirmed_gives),
         Planted("take-rot", "rotten parts are taken from peers (L3)", _take_rot),
     )
 }

@@ -122,6 +122,10 @@ class World:
         """No number stands for two patients."""
         self.numbers.look(node, list(self.nodes.values()))
 
+    def lost_own(self, node: Node) -> None:
+        """Numbers may have been given that it does not know of."""
+        self.numbers.lost(node.identity)
+
     def lost_links(self, process: Process, link: int, reason: str) -> None:
         """Nobody ends a link for what an honest replica said, unless its disk has changed that."""
         if reason.startswith(_GOOD_ENDINGS) or self.ledger.removed or process.hostile:

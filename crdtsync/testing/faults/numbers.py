@@ -115,6 +115,7 @@ def _create(story: Story) -> None:
             row = node.disk.row("patient", each.record)
             if node.host.ranges.exist and (row is None or (row["number"] or row["number_follows"]) is None):
                 raise OracleFailed(f"{node.name} has created a patient without a word about its number")
+        story.numbers.fresh(node, [each.record for each in records])
         story.numbers.look(node, list(story.nodes.values()))
 
     node.write(WriteRequest("dr.weber", "first visit", "", "", records), done)
