@@ -462,7 +462,7 @@ def _number_before_durable(node: Node) -> None:
     given: set[int] = set()
 
     def once(least: int, most: int) -> int | None:
-        number = free(least, most)
+        number: int | None = free(least, most)
         while number is not None and number in given:
             number = free(number + 1, most)
         if number is not None:

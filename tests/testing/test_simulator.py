@@ -124,7 +124,8 @@ def test_limits_are_what_they_were_after_a_tight_world() -> None:
 def test_worlds_differ_in_kind() -> None:
     """Among a hundred seeds each fault and each topology is there, and each is missing somewhere."""
     worlds = [draw(Streams(seed)) for seed in range(100)]
-    for option in ("rough", "removal", "restore", "clone", "tight", "large", "calm", "days", "versions", "pair", "ranges"):
+    kinds = ("rough", "removal", "restore", "clone", "tight", "large", "calm", "days", "versions", "pair", "ranges")
+    for option in kinds:
         assert {getattr(world, option) for world in worlds} == {True, False}
     for fault in ("archives", "newcomers", "clogs", "outages", "freezes", "clock_jumps", "io_errors", "full_disks"):
         assert {getattr(world, fault) > 0 for world in worlds} == {True, False}
