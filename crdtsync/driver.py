@@ -31,6 +31,7 @@ from crdtsync.errors import (
 )
 from crdtsync.host import Deciding, Host
 from crdtsync.ids import CommitId, LogId, MemberHash, ReplicaId
+from crdtsync.ranges import KIND as RANGE
 from crdtsync.replication import effects, events
 from crdtsync.replication.member_codec import decode_record
 from crdtsync.replication.member_state import Member
@@ -141,6 +142,8 @@ class Driver:
         self._pending: deque[_Pending] = deque()
         self._awaited: set[_Awaited] = set()
         self._write_queued = False
+        self._tending: _Pending | None = None
+        self._tended = False
         self._deriving = False
         self._rot = False
         self.stuck = ""
@@ -315,13 +318,27 @@ class Driver:
         self.check()
         self._check_own_line()
         pending = _Pending(request)
+        self._write_soon(pending)
+        await self._happened(pending)
+        assert pending.outcome is not None
+        return pending.outcome
+
+    def _write_soon(self, pending: _Pending) -> None:
         self._pending.append(pending)
         if not self._write_queued:
             self._write_queued = True
             self._queue(self._write_group)
-        await self._happened(pending)
-        assert pending.outcome is not None
-        return pending.outcome
+
+    def _tend_soon(self) -> None:
+        """Let the ranges do what they do by themselves. Nobody waits for it; what is refused now is tried again when
+        something has changed."""
+        if self._tending is None and self.failure is None:
+            self._tending = _Pending(Deciding(lambda host, grant, now_ms: host.ranges.tend(grant, now_ms)))
+            self._write_soon(self._tending)
+
+    async def _tend_first(self) -> None:
+        if await self.thread.run(lambda host: host.ranges.exist):
+            self._tend_soon()
 
     async def _write_group(self) -> None:
         self._write_queued = False
@@ -330,9 +347,13 @@ class Driver:
             self._write_queued = True
             self._queue(self._write_group)
         requests = [pending.request for pending in group]
+        if self._tending in group:
+            self._tending = None
         try:
             grant = self._grant()
-            outcomes, view, boot = await self.thread.run(lambda host: host.write(requests, grant))
+            (outcomes, view, boot), told = await self.thread.run(
+                lambda host: (host.write(requests, grant), host.ranges.told())
+            )
         except BaseException as error:
             for pending in group:
                 pending.fail(error)
@@ -344,6 +365,8 @@ class Driver:
             pending.done.set()
             if isinstance(outcome.error, Braked) and outcome.error.new:
                 self._alarm(effects.Alarm("proposal", str(outcome.error)))
+        for text in told:
+            self._alarm(effects.Alarm("range", text))
         if boot is not None:
             self.handle(events.BootOpened(boot))
         commits = [commit for outcome in outcomes for commit in outcome.commits]
@@ -496,6 +519,11 @@ class Driver:
             self._queue(self._sign_holds)
         self._holds = result.holds
         self._rows_soon(result.behind)
+        if any(kind == RANGE for kind, _ in result.changed):
+            self._tend_soon()
+        elif result.done and not self._tended:
+            self._queue(self._tend_first)
+        self._tended = self._tended or result.done
         if result.done:
             self.handle(events.Derived(result.arrival, result.digest, result.waiting, result.held))
         self.changed.notify()
@@ -643,6 +671,7 @@ class Driver:
             with suppress(RottenCommit):  # what is to be left out cannot be read now: once it is whole again
                 if await self.thread.run(lambda host: host.learn(state)):
                     await self._derive_waiting()
+            await self._tend_first()
             self.members_changed.notify()
             self.heard.notify()
 
@@ -660,6 +689,7 @@ class Driver:
     def _note_recovering(self, effect: effects.NoteRecovering) -> None:
         async def job() -> None:
             await self.thread.run(lambda host: host.note_recovering(effect.recovering))
+            await self._tend_first()
             self.heard.notify()
 
         self._queue(job)
@@ -669,6 +699,7 @@ class Driver:
 
         async def job() -> None:
             await self.thread.run(lambda host: host.numbers.confirm())
+            await self._tend_first()
             self.heard.notify()
 
         self._queue(job)

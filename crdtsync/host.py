@@ -14,6 +14,7 @@ from crdtsync.errors import CrdtSyncError, EnvironmentFailure, RefusedError, Rot
 from crdtsync.ids import LogId, PracticeId, RecordId, ReplicaId, log_from_text, log_text
 from crdtsync.kept import Kept
 from crdtsync.numbers import Numbers
+from crdtsync.ranges import NUMBERED, Ranges
 from crdtsync.replication.commit import Commit
 from crdtsync.replication.membership import State
 from crdtsync.replication.stored import KeyObject
@@ -76,6 +77,7 @@ class Host:
         self._continuity = continuity
         self.continued = self._open_log()
         self.numbers = Numbers(store, replica, proved=self.continued)
+        self.ranges = Ranges(store, sealer, self.numbers, replica, look=self._look, state=lambda: self._membership)
         self.kept = None if secret is None else Kept(store, sealer, secret, replica)
         self.brake = None if self.kept is None else Brake(self.kept, sealer, self._look)
 
@@ -142,9 +144,9 @@ class Host:
         now = self.now_ms()
         every: list[WriteOutcome] = []
         boot: LogId | None = None
-        for group in _together(requests):
+        for group, decided in _together(requests, lambda request: self._numbers_matter(request, now)):
             try:
-                outcomes, opened = self._write(group, grant, now)
+                outcomes, opened = self._write(group, grant, now, decided=decided)
             except RefusedError as error:
                 if not any(outcome.commits for outcome in every):
                     raise
@@ -154,10 +156,17 @@ class Host:
         return every, self.engine.derive(now), boot
 
     def _write(
-        self, requests: Sequence[WriteRequest | Deciding], grant: WriteGrant, now: int
+        self, requests: Sequence[WriteRequest | Deciding], grant: WriteGrant, now: int, *, decided: bool
     ) -> tuple[list[WriteOutcome], LogId | None]:
         boot = None
-        judged = self._judged([self._made(each, grant, now) for each in requests], now)
+        made: Sequence[WriteRequest | WriteOutcome]
+        if decided:
+            made = [self._made(each, grant, now) for each in requests]
+        else:
+            made = [each for each in requests if isinstance(each, WriteRequest)]
+        judged = self._judged(made, now)
+        if decided:
+            judged = [self._numbered(asked, each, grant) for asked, each in zip(requests, judged, strict=True)]
         passed = [each for each in judged if isinstance(each, WriteRequest)]
         try:
             outcomes = self.engine.write(passed, grant, now)
@@ -171,11 +180,32 @@ class Host:
         return [next(written) if isinstance(each, WriteRequest) else each for each in judged], boot
 
     def _made(self, request: WriteRequest | Deciding, grant: WriteGrant, now: int) -> WriteRequest | WriteOutcome:
-        if isinstance(request, WriteRequest):
-            return request
         self.engine.derive_all(now)
         try:
+            if isinstance(request, WriteRequest):
+                self.ranges.check(request)
+                return request
             return request.make(self, grant, now) or WriteOutcome()
+        except EnvironmentFailure:
+            raise
+        except CrdtSyncError as error:
+            return WriteOutcome(error=error)
+
+    def _numbers_matter(self, request: WriteRequest, now: int) -> bool:
+        """Whether patient numbers have to do with a transaction, by all that the log holds."""
+        if any(each.kind == NUMBERED for each in request.records) and not self.ranges.exist:
+            self.engine.derive_all(now)
+        return self.ranges.concerns(request)
+
+    def _numbered(
+        self, asked: WriteRequest | Deciding, judged: WriteRequest | WriteOutcome, grant: WriteGrant
+    ) -> WriteRequest | WriteOutcome:
+        """What passed the brake, with patient numbers: what it holds has none, and gets them when it is confirmed. What
+        was decided when it was written is taken as it is."""
+        if isinstance(asked, Deciding) or isinstance(judged, WriteOutcome):
+            return judged
+        try:
+            return self.ranges.numbered(judged, grant)
         except EnvironmentFailure:
             raise
         except CrdtSyncError as error:
@@ -247,19 +277,22 @@ class Host:
         return len(self.keyring.epochs()) > before
 
 
-def _together(requests: Sequence[WriteRequest | Deciding]) -> Iterator[Sequence[WriteRequest | Deciding]]:
-    """Runs of requests that are written at once; one that is decided stands alone, behind what came before it."""
+def _together(
+    requests: Sequence[WriteRequest | Deciding], alone: Callable[[WriteRequest], bool]
+) -> Iterator[tuple[Sequence[WriteRequest | Deciding], bool]]:
+    """Runs of requests that are written at once; one that is decided when it is written stands alone, behind what came
+    before it, and so does a transaction that is to stand `alone`: these with True."""
     run: list[WriteRequest | Deciding] = []
     for request in requests:
-        if isinstance(request, Deciding):
+        if isinstance(request, Deciding) or alone(request):
             if run:
-                yield run
-            yield [request]
+                yield run, False
+            yield [request], True
             run = []
         else:
             run.append(request)
     if run:
-        yield run
+        yield run, False
 
 
 def _log_in(text: bytes) -> LogId | None:

@@ -397,3 +397,15 @@ plans_kept_max: Final = 20
 """Previews of reverts that are kept; the oldest that nobody began gives way to a new one."""
 kept_records_step: Final = 500
 """Records in one sealed piece of a proposal or a plan."""
+
+# --- numbers --------------------------------------------------------------------------------------------------------
+patient_number_max: Final = 999_999_999_999
+"""The highest patient number of a range: people read it out on the telephone."""
+ranges_max: Final = 500
+"""Ranges of patient numbers in a practice; `range set` refuses more, and where there are more none gives any."""
+numbers_filled_step: Final = 50
+"""Patients whose number had to follow that get one in one transaction, between other work."""
+number_block_max: Final = 1_000
+"""Numbers that a workstation holds in one block: they are lost with it."""
+numbers_looked_step: Final = 1_000
+"""Numbers in use that are read at a time while a free one is looked for."""

@@ -26,7 +26,9 @@ from crdtsync.storage.base import Store
 META_UNCONFIRMED: Final = "numbers.unconfirmed"
 META_RANGES_CLOSED: Final = "numbers.ranges_closed"
 META_SERIES_CLOSED: Final = "numbers.series_closed"
-CLOSED: Final[Mapping[str, bytes]] = {META_RANGES_CLOSED: b"1", META_SERIES_CLOSED: b"1"}
+META_CLOSING: Final = "ranges.closing"
+"""Under which key the ranges say that they are closed; empty before they do, see `crdtsync.ranges`."""
+CLOSED: Final[Mapping[str, bytes]] = {META_RANGES_CLOSED: b"1", META_SERIES_CLOSED: b"1", META_CLOSING: b""}
 """What a folder holds in which numbers may have been given that nobody knows of."""
 
 
@@ -67,12 +69,16 @@ class Numbers:
         """Commits came from others. To be called before they are stored: this replica's own among them were lost here,
         and so may be later ones."""
         own = any(replica_of(commit.header.log) == self._replica for commit in commits)
-        if own and not (self.ranges_closed and self.series_closed):
+        if own and any(self._store.meta(name) != value for name, value in CLOSED.items()):
             self._store.set_meta(CLOSED)
 
     def refusal(self, grant: WriteGrant) -> str:
         """Why no number may be given now, as a sentence that says what to do; empty when it may."""
-        if grant.suspended:
+        return self.reason(suspended=grant.suspended)
+
+    def reason(self, *, suspended: bool) -> str:
+        """The same, for whoever writes nothing: whether the own logs have branched is all that it takes."""
+        if suspended:
             return (
                 "this site's folder runs twice, or did: numbers wait until an admin signs which copy goes on "
                 "(`crdtsync succeed`; `status` lists the copies)"

@@ -23,7 +23,7 @@ import anyio.from_thread
 import anyio.lowlevel
 import anyio.to_thread
 
-from crdtsync import copies, folder, founding, held, leaving, members, proposals, undo
+from crdtsync import copies, folder, founding, held, leaving, members, numbering, proposals, undo
 from crdtsync.backup import making, schedule
 from crdtsync.backup.retention import Retention
 from crdtsync.changes import Change, Cursor
@@ -36,6 +36,7 @@ from crdtsync.errors import DamagedFile, RefusedError, RowsBehind, StorageFailur
 from crdtsync.history import History, Moment
 from crdtsync.host import Host
 from crdtsync.ids import CommitId, RecordId
+from crdtsync.numbering import Numbering
 from crdtsync.opened import Opened
 from crdtsync.persons import Linking, Persons
 from crdtsync.query import Questions
@@ -64,6 +65,8 @@ class Site(Opened):
         self._serving: Serving | None = None
         self.conflicts = Conflicts(driver, questions, self._derived, self.transaction)
         """What people have to decide: `await site.conflicts()` lists it."""
+        self.ranges = Numbering(driver)
+        """Who gives which patient numbers: `await site.ranges.set("Weimar", 20_000, 29_999)`."""
 
     # -- making and opening -----------------------------------------------------------------------------------------
 
@@ -506,6 +509,7 @@ class Site(Opened):
         waiting = await proposals.waiting(self.driver)
         backups = {"backup": schedule.described(self), "restored": schedule.restored(self)}
         known = await contacts(self.driver, derived=derived)
+        waiting |= await numbering.described(self.driver)
         return {**describe(self, engine, branched, known), **waiting, **backups, "listen": address, "joining": joining}
 
     @property

@@ -37,6 +37,8 @@ Place = tuple[str, RecordId]
 Target = tuple[Place, frozenset[CommitId] | None]
 """A record, and the commits to be taken back; None: those of the time that is asked for."""
 _ID_BYTES: Final = 10
+_STAYING: Final = {"number_range": "numbers that were given stay given: nobody else must ever get them"}
+"""Kinds that no revert touches, and why."""
 
 
 @dataclass(slots=True)
@@ -152,6 +154,9 @@ def _draft(
     for ((kind, record), commits), steps in zip(places, pasts, strict=True):
         state = host.engine.record(kind, record)
         mine = [step for step in steps if _is_chosen(step, chosen, commits)]
+        if kind in _STAYING:
+            draft.left_out.append({"record": record, "kind": kind, "why": _STAYING[kind]})
+            continue
         unknown = next((step for step in mine if step.state not in (APPLIED, HELD)), None)
         if unknown is not None or state is None:
             why = "nothing of it is here" if unknown is None else unknown.why

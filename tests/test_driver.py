@@ -19,7 +19,7 @@ from crdtsync import limits
 from crdtsync.driver import _PERFORM, Driver, Notice, Signal
 from crdtsync.engine import DeriveResult, WriteOutcome, WriteRequest
 from crdtsync.errors import DamagedFile, RefusedError, RottenCommit, StorageFailure, UsageError
-from crdtsync.ids import CommitHash, CommitId, DataKeyId, EpochId, Head, LogId, MemberHash, ReplicaId
+from crdtsync.ids import CommitHash, CommitId, DataKeyId, EpochId, Head, LogId, MemberHash, RecordId, ReplicaId
 from crdtsync.replication import effects, events
 from crdtsync.replication.frontier import Frontier
 from crdtsync.storage.worker import StoreThread
@@ -78,7 +78,9 @@ class Disk:
     def __init__(self) -> None:
         self.diary: list[tuple[str, Any]] = []
         self.refuses: Exception | None = None
-        self.engine = self
+        self.engine = self.ranges = self
+        self.exist = False
+        """Whether there are ranges of patient numbers."""
         self.learns = self.boots = False
         self.slices: list[tuple[str, ...] | RottenCommit] = []
         """What deriving rows anew gives, one after another."""
@@ -102,7 +104,7 @@ class Disk:
     def did(self) -> list[str]:
         return [what for what, _ in self.diary if what != "derive"]
 
-    def append(self, commits: Any, keys: Any) -> None:
+    def append(self, commits: Any, keys: Any, now: int = 0) -> None:
         self._did("append", commits, keys)
 
     def add_members(self, records: Any) -> None:
@@ -134,6 +136,17 @@ class Disk:
     def note_recovering(self, recovering: bool) -> None:
         self._did("note_recovering", recovering)
 
+    @property
+    def upkeep(self) -> Any:
+        return SimpleNamespace(rotten=())
+
+    def inspect(self, now: int, keys_of: Any) -> DeriveResult:
+        """A busy machine leaves pauses in which a site looks over what it keeps."""
+        return self._result()
+
+    def told(self) -> list[str]:
+        return ["numbers are nearly used up"] if self.exist else []
+
     def rebuild(self, now: int, progress: Any) -> None:
         self._did("rebuild")
 
@@ -157,7 +170,7 @@ class Disk:
         return self._result()
 
     def write(self, requests: Sequence[WriteRequest], grant: Any) -> tuple[list[WriteOutcome], DeriveResult, Any]:
-        self._did("write", [request.author for request in requests], grant)
+        self._did("write", [getattr(request, "author", "decided") for request in requests], grant)
         commit: Any = SimpleNamespace(id=CommitId(LOG, 1))
         return [WriteOutcome(commit, (commit,), ()) for _ in requests], DERIVED, LOG if self.boots else None
 
@@ -436,6 +449,18 @@ async def test_a_cancelled_writer_hears_of_it_when_it_is_done() -> None:
 
         assert not await cancelled_at(1, write()) and len(outcomes) == 1
         assert r.disk.did() == ["write"]
+
+
+async def test_ranges_are_looked_after_once_when_they_change_and_what_they_say_is_told() -> None:
+    async with rig() as r:
+        r.disk.exist = True
+        told: list[Notice] = []
+        r.driver.on_notice = told.append
+        for _ in range(3):
+            r.driver._derived(replace(DERIVED, alarms=[], changed=[("number_range", RecordId("r"))]))
+        await r.happened(events.Wrote)
+        [(_, (authors, _))] = [each for each in r.disk.diary if each[0] == "write"]
+        assert authors == ["decided"] and told[0] == Notice("range", "numbers are nearly used up")
 
 
 @pytest.mark.parametrize("error", [StorageFailure("no space"), DamagedFile("not what was written")])

@@ -22,6 +22,7 @@ from crdtsync.cli import (
     persons,
     proposals,
     questions,
+    ranges,
     records,
     resolve,
     serving,
@@ -38,7 +39,8 @@ TRACEBACK = "CRDTSYNC_TRACEBACK"
 ORDER = [
     "create", "invite", "confirm", "join", "serve", "status", "digest", "record", "query", "search", "import",
     "conflicts", "resolve", "history", "revert", "reverts", "proposals", "approve", "reject", "brake", "link",
-    "unlink", "persons", "members", "revoke", "close", "late", "backup", "restore", "succeed", "recover", "verify",
+    "unlink", "persons", "range", "number", "members", "revoke", "close", "late", "backup", "restore", "succeed",
+    "recover", "verify",
     "rebuild", "demo",
 ]  # fmt: skip
 """How the help lists the verbs: as one meets them."""
@@ -67,6 +69,8 @@ for group in (leaving, copies, demo):
     app.add_typer(group.app)
 app.add_typer(records.app, name="record")
 app.add_typer(conflicts.app, name="conflicts")
+app.add_typer(ranges.app, name="range")
+app.add_typer(ranges.number_app, name="number")
 
 
 def version(wanted: bool) -> None:

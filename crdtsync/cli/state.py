@@ -16,6 +16,7 @@ from crdtsync.cli.backups import backed_up, is_backup, verified
 from crdtsync.cli.copies import copied
 from crdtsync.cli.options import Folder, Json, PassphraseFile
 from crdtsync.cli.perform import KEY_FILE, perform
+from crdtsync.cli.ranges import numbers_said
 from crdtsync.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ def status(folder: Folder, passphrase_file: PassphraseFile = None, as_json: Json
         show.emit_json(told)
         return
     apart = {"records", "peers", "frontier", "files", "recovering", "suspended", "superseded"}
-    apart |= {"proposals", "rederiving", "backup", "belongs"}
-    for sentence in (*copied(folder, told), *rederiving(told), *backed_up(folder, told)):
+    apart |= {"proposals", "rederiving", "backup", "belongs", "numbers"}
+    for sentence in (*copied(folder, told), *rederiving(told), *backed_up(folder, told), *numbers_said(told)):
         show.say(sentence)
     if not told["belongs"]:
         show.say("The practice has closed or removed this site: what is here can be read, nothing is written or sent.")

@@ -17,6 +17,7 @@ ADVICE: Final = {
     "contradiction": "refute or resolve the allergy, or take the statement back",
     "possible_double_dose": "mark the dose that was not given as entered in error",
     "duplicate_number": "give one of the two another number",
+    "range_overlap": "end the younger of the two, which gives no number any more (`range stop`), and set another range",
 }
 """What people do about conflicts between records."""
 

@@ -13,6 +13,7 @@ takes no part (L6).
 | `invoice`   | invoice number       | both have it, in one series                                     | high     |
 | `none`      | patient of allergies | "none known" stands beside an active allergy                    | high     |
 | `dose`      | patient of doses     | one vaccine, nearer to each other than its minimum interval     | high     |
+| `range`     | what is numbered     | they have numbers in common, and neither was ended              | high     |
 | `booking`   | hour of a resource   | their slots overlap, both live (pending, booked, arrived)       | medium   |
 """
 
@@ -173,6 +174,21 @@ def _one_series(members: Sequence[Member], _place: str) -> Pairs:
             yield one.record, other.record
 
 
+def _common_numbers(members: Sequence[Member], _place: str) -> Pairs:
+    """There are few ranges, so one place for all of them does: sorted by their first numbers, each is compared with
+    those alone that begin before it ends."""
+    spans = sorted(
+        (member.row["first"], member.record, member.row["last"])
+        for member in members
+        if type(member.row["first"]) is int and type(member.row["last"]) is int and not member.row["stopped"]
+    )
+    for index, (_, one, last) in enumerate(spans):
+        for first, other, _ in spans[index + 1 :]:
+            if first > last:
+                break
+            yield one, other
+
+
 # --- the chart ------------------------------------------------------------------------------------------------------
 
 
@@ -273,6 +289,10 @@ SHARED: Final = (
     ),
     Rule("number", "duplicate_number", "high", "patient", ("number",), ("number",), _all),
     Rule("invoice", "duplicate_number", "high", "invoice", ("number", "series"), ("number",), _one_series),
+    Rule(
+        "range", "range_overlap", "high", "number_range",
+        ("numbers", "first", "last", "stopped"), ("first", "last"), _common_numbers,
+    ),
     Rule(
         "none", "contradiction", "high", "allergy",
         ("patient", "substance", "status", "verification"), ("substance",), _contradictions,

@@ -25,6 +25,7 @@ from crdtsync.practice.medication import (
     Prescription,
     PrescriptionContent,
 )
+from crdtsync.practice.number_range import NumberBlock, NumberRange, RangeClosing, RangeRelease
 from crdtsync.practice.patient import Address, Patient
 from crdtsync.practice.settings import Setting, Task, Template, TemplateVersion
 from crdtsync.practice.visit import Visit
@@ -50,6 +51,8 @@ __all__ = [
     "InvoiceLine",
     "Issue",
     "MedicationStatement",
+    "NumberBlock",
+    "NumberRange",
     "Observation",
     "ObservationValue",
     "Patient",
@@ -57,6 +60,8 @@ __all__ = [
     "Period",
     "Prescription",
     "PrescriptionContent",
+    "RangeClosing",
+    "RangeRelease",
     "Remark",
     "Reminder",
     "Resolution",

@@ -41,11 +41,22 @@ class Address(Value):
 
 
 class Patient(Record, kind="patient"):
-    """A person who is treated (FHIR Patient). `same_as` says "this is the same person", and can be taken back."""
+    """A person who is treated (FHIR Patient). `same_as` says "this is the same person", and can be taken back.
 
-    indexes: ClassVar[tuple[str, ...]] = ("family_name", "birth_date", "insurance_number", "number")
+    `number` is given by the site where the record is created, out of its ranges. While it has none to give,
+    `number_follows` names the replica that gives one as soon as it can.
+    """
+
+    indexes: ClassVar[tuple[str, ...]] = (
+        "family_name",
+        "birth_date",
+        "insurance_number",
+        "number",
+        "number_follows",
+    )
 
     number: int | None = once()
+    number_follows: str | None = latest()
     family_name: str | None = register()
     given_name: str | None = register()
     title: str | None = register()

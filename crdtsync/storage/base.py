@@ -295,6 +295,10 @@ class Store(Protocol):
     def holding(self, kind: str, columns: Sequence[str], value: Any) -> list[tuple[Any, ...]]:
         """Id and `columns` of the records whose first of these columns has the value, in order of their ids."""
 
+    def between(self, kind: str, column: str, least: int, most: int, limit: int, *, falling: bool = False) -> list[int]:
+        """The different whole numbers from `least` to `most` that an indexed column has in some row, at most `limit`:
+        the lowest of them, rising, or the highest, falling. Also within a batch that was begun."""
+
     def write_claims(self, claims: Mapping[RecordId, Mapping[str, str]]) -> None:
         """Replace the claims of these records: place to what the record says there."""
 

@@ -75,6 +75,18 @@ class BetweenTables:
         sql = f"SELECT id, {named} FROM {table.name} WHERE {quoted(columns[0])} = ? ORDER BY id"
         return self._db.execute(sql, (value,)).fetchall()
 
+    def between(self, kind: str, column: str, least: int, most: int, limit: int, *, falling: bool) -> list[int]:
+        """The different whole numbers from `least` to `most` that the column has in some row."""
+        table = self._tables.get(kind)
+        if table is None or column not in table.columns:
+            return []
+        name, order = quoted(column), "DESC" if falling else "ASC"
+        sql = (
+            f"SELECT DISTINCT {name} FROM {table.name} WHERE {name} BETWEEN ? AND ? AND typeof({name}) = 'integer' "
+            f"ORDER BY {name} {order} LIMIT ?"
+        )
+        return [number for (number,) in self._db.execute(sql, (least, most, limit))]
+
     def write_claims(self, claims: Mapping[RecordId, Mapping[str, str]]) -> None:
         """Replace the claims of these records."""
         self._db.executemany("DELETE FROM _claim WHERE record = ?", [(record,) for record in claims])

@@ -70,6 +70,14 @@ class MemoryBetween:
         found = sorted(self._index(kind, columns[0], entries).get(value, ()))
         return [(record, *(_value(entries[kind, record], column) for column in columns)) for record in found]
 
+    def between(
+        self, kind: str, column: str, least: int, most: int, limit: int, falling: bool, entries: _Entries
+    ) -> list[int]:
+        """The different whole numbers from `least` to `most` that the column has in some row."""
+        index = self._index(kind, column, entries)
+        found = [value for value, held in index.items() if held and type(value) is int and least <= value <= most]
+        return sorted(found, reverse=falling)[:limit]
+
     # -- claims --------------------------------------------------------------------------------------------------------
 
     def claim(self, record: RecordId, claims: Mapping[str, str]) -> Mapping[str, str]:

@@ -161,6 +161,13 @@ class MemoryView(ABC):
             return []
         return self._between.holding(kind, columns, value, self._entries)
 
+    def between(self, kind: str, column: str, least: int, most: int, limit: int, *, falling: bool = False) -> list[int]:
+        """The different whole numbers from `least` to `most` that the column has in some row."""
+        self._guard()
+        if column not in self._tables.get(kind, ()):
+            return []
+        return self._between.between(kind, column, least, most, limit, falling, self._entries)
+
     def claimants(self, place: str) -> list[tuple[RecordId, str]]:
         """Records that claim a place, in order of their ids, with what they say."""
         self._guard()

@@ -216,6 +216,11 @@ class SqliteView(SqliteLog):
         return self._between.holding(kind, columns, value)
 
     @guarded(VIEW_FILE)
+    def between(self, kind: str, column: str, least: int, most: int, limit: int, *, falling: bool = False) -> list[int]:
+        """The different whole numbers from `least` to `most` that the column has in some row."""
+        return self._between.between(kind, column, least, most, limit, falling=falling)
+
+    @guarded(VIEW_FILE)
     def claimants(self, place: str) -> list[tuple[RecordId, str]]:
         """Records that claim a place, in order of their ids, with what they say."""
         return self._between.claimants(place)

@@ -52,6 +52,12 @@ class World(Protocol):
     def derived(self, node: Node) -> None:
         """A site's view has grown."""
 
+    def tended(self, node: Node) -> None:
+        """A site has done what its ranges of numbers do by themselves."""
+
+    def lost_own(self, node: Node) -> None:
+        """Others brought commits of a site that it had lost."""
+
     def lost_links(self, process: Process, link: int, reason: str) -> None:
         """A process ends a link."""
 

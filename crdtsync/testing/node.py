@@ -11,7 +11,8 @@ from crdtsync import limits
 from crdtsync.engine import DeriveResult, DueHold, Engine, WriteGrant, WriteOutcome, WriteRequest
 from crdtsync.errors import RefusedError, RottenCommit
 from crdtsync.host import Deciding, Host
-from crdtsync.ids import PracticeId
+from crdtsync.ids import PracticeId, replica_of
+from crdtsync.ranges import KIND as RANGE
 from crdtsync.replication import effects, events
 from crdtsync.testing.care import care, sign_holds
 from crdtsync.testing.disk import ROTTEN_VIEW
@@ -51,6 +52,8 @@ class Node(Process):
     def _open(self) -> None:
         self._pending: deque[_Pending] = deque()
         self._write_queued = False
+        self._tending = False
+        self._tended = False
         self._deriving = False
         if self.rebuilds:
             self.rebuilds = False
@@ -91,11 +94,29 @@ class Node(Process):
     def append(self, effect: effects.Store) -> None:
         """Store what came from others."""
         self.host.append(effect.commits, effect.keys)
+        if any(replica_of(commit.header.log) == self.replica_id for commit, _ in effect.commits):
+            self.world.lost_own(self)
 
     def confirmed(self) -> None:
         """Another site has told that this boot goes on from all that was written here."""
         if self.host.numbers.unconfirmed:
-            self.queue(self.machine.sync_s, lambda: self.host.numbers.confirm())
+            self.queue(self.machine.sync_s, self._confirm)
+
+    def _confirm(self) -> None:
+        self.host.numbers.confirm()
+        self.tend_if_ranges()
+
+    def tend_if_ranges(self) -> None:
+        """Let the ranges do what they do by themselves, in a practice that has some."""
+        if self.host.ranges.exist:
+            self.tend_soon()
+
+    def tend_soon(self) -> None:
+        """Let the ranges do what they do by themselves."""
+        if not self._tending and not self.replica.recovering:
+            self._tending = True
+            tend = Deciding(lambda host, grant, now_ms: host.ranges.tend(grant, now_ms))
+            self.write(tend, lambda outcome: self.world.tended(self))
 
     def write(self, request: WriteRequest | Deciding, done: Callable[[WriteOutcome | None], None]) -> None:
         """Queue a local transaction; `done` gets its outcome, or None when it was refused or the process ended."""
@@ -113,6 +134,7 @@ class Node(Process):
         if self._pending:
             self._write_queued = True
             self.queue(self.machine.sync_s, self._write_group)
+        self._tending = False  # asked for once more at most, when it is in a later group
         membership = self.replica.membership
         epoch = membership.state().sealing_epoch()
         try:
@@ -129,6 +151,8 @@ class Node(Process):
             if isinstance(error, RefusedError):
                 return
             raise
+        for text in self.host.ranges.told():
+            self.world.alarmed(self, effects.Alarm("range", text))
         if self.blown("write"):
             for pending in group:
                 pending.done(None)
@@ -153,6 +177,7 @@ class Node(Process):
         with suppress(RottenCommit):
             if self.host.learn(self.replica.membership.state()):
                 self.derive_waiting()
+        self.tend_if_ranges()
         life = self.life
         self.world.timeline.after(
             self.care_s,
@@ -203,6 +228,11 @@ class Node(Process):
         if result.holds and not self.holds_due:
             self.queue(self.machine.sync_s, lambda: sign_holds(self))
         self.holds_due = result.holds
+        if any(kind == RANGE for kind, _ in result.changed):
+            self.tend_soon()
+        elif result.done and not self._tended:
+            self.tend_if_ranges()
+        self._tended = self._tended or result.done
         if result.done:
             self.handle(events.Derived(result.arrival, result.digest, result.waiting, result.held))
 

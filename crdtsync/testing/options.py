@@ -90,6 +90,7 @@ class Options:
     pair: bool = False
     asks: int = 0
     forges: bool = False
+    ranges: bool = False
 
     @property
     def calm(self) -> bool:
@@ -155,6 +156,7 @@ def draw(streams: Streams) -> Options:
         hostile=_habits(streams, calm=calm),
         pair=streams("options/pair").random() < 0.1,
         asks=_asks(streams),
+        ranges=bool(some("ranges", 0.35, (1,))),
     )
     # A copied disk is one machine too many: it is told apart from what else happens to a site's name and disk.
     clone = not (plain.removal or plain.restore or plain.tight) and bool(some("clone", 0.25, (1,)))

@@ -164,7 +164,12 @@ def _repair_records(node: Node, effect: effects.RepairRecords) -> bool:
 
 def _note_recovering(node: Node, effect: effects.NoteRecovering) -> bool:
     node.step(f"is recovering: {effect.recovering}")
-    node.queue(node.machine.sync_s, lambda: node.host.note_recovering(effect.recovering))
+
+    def job() -> None:
+        node.host.note_recovering(effect.recovering)
+        node.tend_if_ranges()
+
+    node.queue(node.machine.sync_s, job)
     return True
 
 

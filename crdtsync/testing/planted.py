@@ -7,7 +7,7 @@ simulator must find each of them, or it would not have found the real one either
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from crdtsync.clock import HybridClock
@@ -532,6 +532,53 @@ def _forget_cancelled(node: Node) -> None:
     _patch(asking, "cancel", stubborn)
 
 
+def _number_before_durable(node: Node) -> None:
+    """A number counts as given when its transaction comes, in memory alone: how far a range is used is not written."""
+    ranges: Any = node.host.ranges
+    numbered = ranges.numbered
+
+    def unnoted(request: Any, grant: Any) -> Any:
+        made = numbered(request, grant)
+        records = [each for each in made.records if each.kind != "number_range"]
+        return replace(made, records=records, notes=request.notes)
+
+    free = ranges.free
+    given: set[int] = set()
+
+    def once(least: int, most: int) -> int | None:
+        number: int | None = free(least, most)
+        while number is not None and number in given:
+            number = free(number + 1, most)
+        if number is not None:
+            given.add(number)
+        return number
+
+    _patch(ranges, "numbered", unnoted)
+    _patch(ranges, "free", once)
+
+
+def _ignore_blocks(node: Node) -> None:
+    """What was handed to a workstation is given all the same."""
+    ranges: Any = node.host.ranges
+    known = ranges.known
+
+    def without() -> Any:
+        found = []
+        for each in known():
+            handed = max((block.last for block in each.blocks), default=0)
+            least = min((block.first for block in each.blocks), default=0) - 1
+            found.append(replace(each, blocks=(), given=least if 0 < each.given <= handed else each.given))
+        return found
+
+    _patch(ranges, "known", without)
+    _patch(ranges, "noted", dict)
+
+
+def _forget_followers(node: Node) -> None:
+    """Nobody looks after patients whose number was to follow."""
+    _patch(node.host.ranges, "followers", list)
+
+
 PLANTED: Final[dict[str, Planted]] = {
     bug.name: bug
     for bug in (
@@ -581,6 +628,9 @@ PLANTED: Final[dict[str, Planted]] = {
         Planted("retry-sync", "a write that the disk refused is tried again (L1)", _retry_sync),
         Planted("rotation-loses", "commits under an epoch that was followed are passed over", _rotation_loses),
         Planted("send-early", "commits are sent before they are on disk (L1)", _send_early),
+        Planted("forget-followers", "a number that was to follow never comes", _forget_followers),
+        Planted("ignore-blocks", "numbers that a workstation holds are given by its site", _ignore_blocks),
+        Planted("number-before-durable", "how far a range is given is kept in memory (L1)", _number_before_durable),
         Planted("take-rot", "rotten parts are taken from peers (L3)", _take_rot),
     )
 }

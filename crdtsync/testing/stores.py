@@ -569,11 +569,16 @@ def what_records_share_is_found(disk: Disk) -> None:
     assert store.holding(KIND, ["number"], 4) == [(ids[4], 4)]
     assert store.holding(KIND, ["number"], 9) == [] == store.holding(KIND, ["family_name", "surplus"], "Müller 1")
     assert store.columns_of(KIND, ids[4], ("number", "born")) == (4, None)
+    assert store.between(KIND, "number", 1, 3, 9) == [1, 2, 3] == store.between(KIND, "number", 1, 9, 3)
+    assert store.between(KIND, "number", 0, 9, 2, falling=True) == [4, 3]
+    assert store.between(KIND, "number", 5, 9, 9) == []
+    assert store.between(KIND, "surplus", 0, 9, 9) == [] == store.between(OTHER, "number", 0, 9, 9)
     assert store.columns_of(KIND, ids[5], ("number",)) is None is store.columns_of(KIND, ids[4], ("surplus",))
     store.begin_view()
     store.write_view([sample_change(5, version=3), sample_change(1, version=7)])
     assert store.sharing(KIND, "family_name", [ids[5], ids[1]]) == [("Müller 3", None, None)]
     assert store.holding(KIND, ["family_name"], "Müller 1") == [(ids[0], "Müller 1")]
+    assert store.between(KIND, "number", 4, 9, 9) == [4, 5]
     assert store.columns_of(KIND, ids[1], ("family_name",)) == ("Müller 7",)
     store.abort_view()
     assert store.sharing(KIND, "family_name", [ids[1], ids[5]]) == [("Müller 1", None, None)]

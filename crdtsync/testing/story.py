@@ -10,7 +10,7 @@ from typing import Final
 
 from crdtsync.testing import inquiries, oracles
 from crdtsync.testing.disk import SYNC_FAILED
-from crdtsync.testing.faults import FAULTS
+from crdtsync.testing.faults import FAULTS, numbers
 from crdtsync.testing.ground import Machine
 from crdtsync.testing.node import Node
 from crdtsync.testing.options import TIGHT_LIMITS, Options, edges, weather
@@ -111,6 +111,7 @@ class Story(World):
             self.settled_s = self.settle()
             if options.asks:
                 self.inquiries.last_round()
+            numbers.finish(self)
             self.check()
             for process in self.everybody():
                 process.count_links()

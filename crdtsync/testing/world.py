@@ -35,6 +35,7 @@ from crdtsync.testing.inquiries import Inquiries
 from crdtsync.testing.ledger import Ledger
 from crdtsync.testing.network import Line, Network, Weather
 from crdtsync.testing.node import Node
+from crdtsync.testing.number_book import NumberBook
 from crdtsync.testing.process import Process
 from crdtsync.testing.rot import RotBook
 from crdtsync.testing.sealer import plain_identity
@@ -68,6 +69,7 @@ class World:
         self.rot = RotBook()
         self.sessions = Sessions()
         self.desk = Desk(self.streams("desk"), self.streams("ids"), canary=self.canary.text, sessions=self.sessions)
+        self.numbers = NumberBook()
         self.nodes: dict[str, Node] = {}
         self.archives: dict[str, Archive] = {}
         self.faults: Counter[str] = Counter()
@@ -120,6 +122,14 @@ class World:
             frozen, logs = node.replica.frozen, self.desk.large_logs
             counting = [made for made in self.desk.large if logs.get(made[0][1]) not in frozen]
             oracles.whole_transactions(node, counting)  # behind a fork nothing counts but what others wrote to it
+
+    def tended(self, node: Node) -> None:
+        """No number stands for two patients."""
+        self.numbers.look(node, list(self.nodes.values()))
+
+    def lost_own(self, node: Node) -> None:
+        """Numbers may have been given that it does not know of."""
+        self.numbers.lost(node.identity)
 
     def lost_links(self, process: Process, link: int, reason: str) -> None:
         """Nobody ends a link for what an honest replica said, unless its disk has changed that."""
@@ -206,6 +216,7 @@ class World:
     def clone(self, node: Node, name: str, image: Disk, machine: Machine) -> Node:
         """A machine that runs a copy of the disk of `node`: a second process with its keys."""
         twin = Node(self, name, node.practice, machine, identity=node.identity)
+        self.numbers.cloned.add(twin.identity)
         twin.adopt(image)
         self.nodes[name] = twin
         twin.start()

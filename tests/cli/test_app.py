@@ -16,6 +16,8 @@ from tests.cli.conftest import Call
 
 GROUPS = {
     "record": ("new", "set", "show", "list"),
+    "range": ("set", "release", "stop", "list"),
+    "number": ("patient",),
     "conflicts": ("list", "show", "assign", "comment", "acknowledge", "dismiss", "reopen"),
 }
 VERBS = [[verb] for verb in ORDER if verb not in GROUPS] + [[group, verb] for group in GROUPS for verb in GROUPS[group]]

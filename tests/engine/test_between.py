@@ -21,7 +21,7 @@ from crdtsync.engine.between import recomputed
 from crdtsync.engine.clashes import RULES, SHARED, Member, Rule, claims, folded
 from crdtsync.engine.values import RecordEdits
 from crdtsync.ids import RecordId
-from crdtsync.practice import Allergy, Appointment, Immunization, Invoice, Patient
+from crdtsync.practice import Allergy, Appointment, Immunization, Invoice, NumberRange, Patient
 from crdtsync.practice.appointment import Slot
 from crdtsync.storage.base import Store, StoredConflict
 from crdtsync.storage.memory import MemoryStore
@@ -245,6 +245,23 @@ def test_a_number_given_twice(make_store: MakeStore) -> None:
     theirs = [named(2, Patient(number=10_000)), named(4, Invoice(number="R1-2026-00001", series="R1"))]
     apart(jena, gera, ours, [*theirs, named(5, Invoice(number="R1-2026-00001", series="R2"))])
     assert shown(gera.store) == [("duplicate_number", "high", of(1, 2)), ("duplicate_number", "high", of(3, 4))]
+
+
+def test_ranges_with_numbers_in_common(make_store: MakeStore) -> None:
+    jena, gera = SiteRig("jena"), SiteRig("gera", make_store())
+
+    def numbers(first: int, last: int, **more: Any) -> NumberRange:
+        return NumberRange(numbers="patient", first=first, last=last, **more)
+
+    ours = [named(1, numbers(1, 99)), named(3, numbers(200, 299)), named(5, numbers(50, 60, stopped=True))]
+    theirs = [named(2, numbers(90, 200)), named(4, numbers(300, 399)), named(6, NumberRange(first=1, last=999))]
+    apart(jena, gera, ours, theirs)
+    high = ("range_overlap", "high")
+    assert sorted(shown(gera.store)) == sorted([(*high, of(1, 2)), (*high, of(2, 3))])
+    ended: Any = gera.get("number_range", record_of(2))
+    ended.stopped = True
+    gera.write(ended)
+    assert shown(gera.store) == []
 
 
 # --- ids, times, bounds ---------------------------------------------------------------------------------------------

@@ -7,10 +7,10 @@ from crdtsync.documents import Record, kinds, table_of
 from crdtsync.documents.record import model_of
 
 CONTRACT = {
-    "patient": """number once, family_name register, given_name register, title register, birth_date register,
-        sex register, insurance_number register, address register, phones by_value, emails by_value,
-        deceased flag_on_wins, deceased_on register, home_site latest, tags by_value, note text, same_as by_value,
-        archived latest""",
+    "patient": """number once, number_follows latest, family_name register, given_name register, title register,
+        birth_date register, sex register, insurance_number register, address register, phones by_value,
+        emails by_value, deceased flag_on_wins, deceased_on register, home_site latest, tags by_value, note text,
+        same_as by_value, archived latest""",
     "allergy": """patient once, substance register, criticality cautious:high, status cautious:active,
         verification cautious:confirmed, reaction register, noted_on register""",
     "condition": "patient once, code register, text register, onset register, status register",
@@ -37,6 +37,9 @@ CONTRACT = {
     "attachment": "patient once, title register, type register, versions versions, retracted flag_on_wins",
     "detected_issue": """patient once, code once, severity once, field once, implicated by_value, assignee latest,
         comments entries, acknowledged entries, dismissed latest, resolved latest""",
+    "number_range": """numbers once, site once, replica once, first once, last once, spare once, set_by once,
+        set_at once, given register, blocks append_only, closings append_only, releases append_only,
+        stopped flag_on_wins""",
     "task": "title register, patient register, assignee register, due register, note text, done flag_on_wins",
 }
 PARTS = {
@@ -52,6 +55,9 @@ PARTS = {
     "invoice.lines": "code text count factor amount_cents reason date",
     "invoice.payments": "amount_cents received_on reference",
     "charge_item.code": "system code",
+    "number_range.blocks": "replica first last at",
+    "number_range.closings": "key replica at",
+    "number_range.releases": "step replica since closings author reason at",
     "attachment.versions": "file media_type size author at",
 }
 ORDERS = {

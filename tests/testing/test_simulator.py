@@ -40,14 +40,17 @@ FOUND_BY = {
     "forget-acknowledged": 0,
     "forget-cancelled": 0,
     "forget-dependency": 0,
+    "forget-followers": 18,
     "forget-keys": 0,
     "fragment-alone": 20,
     "frontier-ahead": 0,
+    "ignore-blocks": 18,
     "ignore-removal": 0,
     "ignore-stamps": 0,
     "keep-questions": 6,
     "no-feed-move": 2,
     "no-relay": 0,
+    "number-before-durable": 18,
     "removal-drops-attested": 0,
     "retry-sync": 27,
     "rotation-loses": 0,
@@ -128,8 +131,8 @@ def test_limits_are_what_they_were_after_a_tight_world() -> None:
 def test_worlds_differ_in_kind() -> None:
     """Among a hundred seeds each fault and each topology is there, and each is missing somewhere."""
     worlds = [draw(Streams(seed)) for seed in range(100)]
-    switches = ("rough", "removal", "restore", "clone", "tight", "large", "calm", "days", "versions", "pair", "forges")
-    for option in switches:
+    switches = ("rough", "removal", "restore", "clone", "tight", "large", "calm", "days", "versions", "pair")
+    for option in (*switches, "forges", "ranges"):
         assert {getattr(world, option) for world in worlds} == {True, False}
     for fault in ("archives", "newcomers", "clogs", "outages", "freezes", "clock_jumps", "io_errors", "full_disks"):
         assert {getattr(world, fault) > 0 for world in worlds} == {True, False}

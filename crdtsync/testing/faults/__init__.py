@@ -17,6 +17,7 @@ from crdtsync.testing.faults import (
     hostile,
     lines,
     membership,
+    numbers,
     poison,
     processes,
     versions,
@@ -36,5 +37,6 @@ FAULTS: Final[tuple[Callable[[Story], None], ...]] = (
     hostile.plan,
     poison.plan,
     forks.plan,
+    numbers.plan,
 )
 """All kinds, in the order in which they are planned."""

@@ -43,6 +43,7 @@ def _restore(story: Story, node: Node, image: Disk) -> None:
     node.proof.lose()
     story.faults["restores"] += 1
     _expect(story)
+    story.numbers.restored.add(node.identity)
     node.replace_disk(image, [other.disk for other in story.everybody() if other is not node])
     story.forget_strangers()
 
