@@ -357,3 +357,24 @@ plans_kept_max: Final = 20
 """Previews of reverts that are kept; the oldest that nobody began gives way to a new one."""
 kept_records_step: Final = 500
 """Records in one sealed piece of a proposal or a plan."""
+
+# --- authorities: series of numbers ---------------------------------------------------------------------------------
+site_indices_max: Final = 25
+"""Sites of a practice that are told apart by small numbers; of more, two that open a term of one series unseen of each
+other may give it one number."""
+series_name_characters_max: Final = 32
+"""The name of a series of numbers."""
+series_pattern_characters_max: Final = 64
+"""How a series writes its numbers."""
+series_digits_max: Final = 12
+"""Digits to which a count is padded."""
+series_max: Final = 200
+"""Series of one practice."""
+issued_per_turn: Final = 64
+"""Invoices that wait and are issued in one go, between other work of the disk."""
+waiting_invoices_shown_max: Final = 100
+"""Invoices that wait for a number, as `status` lists them."""
+issue_wait_s: Final = 10.0
+"""How long whoever asks for a number waits for the site that gives it."""
+invoice_fields_max: Final = 32
+"""Fields of an invoice that may be in conflict at once."""

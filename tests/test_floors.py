@@ -12,12 +12,13 @@ PACKAGE = Path(__file__).parent.parent / "crdtsync"
 
 FLOORS = {
     "errors": 0, "ids": 0, "limits": 0, "clock": 0,
-    "documents": 1, "practice": 1, "sealing": 1, "replication": 1,
+    "authority": 1, "documents": 1, "practice": 1, "sealing": 1, "replication": 1,
     "storage": 2, "transport": 2,
     "backup": 3, "changes": 3, "conflicts": 3, "copies": 3, "driver": 3, "engine": 3, "folder": 3, "founding": 3,
     "history": 3, "host": 3, "joining": 3, "members": 3, "network": 3, "opened": 3, "persons": 3, "query": 3,
     "serve": 3, "site": 3, "status": 3, "transaction": 3,
     "brake": 3, "chosen": 3, "kept": 3, "numbers": 3, "plans": 3, "proposals": 3, "undo": 3,
+    "duties": 3, "frozen": 3, "issuing": 3, "series": 3, "series_state": 3,
     "interop": 4, "testing": 4, "verify": 4,
     "cli": 5,
 }  # fmt: skip

@@ -1,0 +1,1 @@
+"""Duties that exactly one site has at a time: pure rules, without records, clock or disk."""
