@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from crdtsync.errors import (
     AddressInUse,
     AlreadyOpen,
+    AuthorityUnreachable,
     BadSignature,
     BadValue,
     Braked,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AddressInUse",
     "AlreadyOpen",
+    "AuthorityUnreachable",
     "BadSignature",
     "BadValue",
     "Braked",

@@ -18,6 +18,7 @@ import anyio
 import anyio.lowlevel
 
 from crdtsync import limits, members
+from crdtsync.duties import KINDS, Duties
 from crdtsync.engine import DeriveResult, DueHold, WriteGrant, WriteOutcome, WriteRequest
 from crdtsync.errors import (
     Braked,
@@ -102,9 +103,11 @@ class _Awaited:
 class _Pending(_Awaited):
     """A local transaction on its way."""
 
-    def __init__(self, request: WriteRequest | Deciding) -> None:
+    def __init__(self, request: WriteRequest | Deciding, alarm: str = "") -> None:
         super().__init__()
         self.request = request
+        self.alarm = alarm
+        """What people are told once it is written."""
         self.outcome: WriteOutcome | None = None
 
 
@@ -142,6 +145,10 @@ class Driver:
         self._rows_queued = False
         self._rows_wanted: set[str] = set()
         self._holds: Sequence[DueHold] = ()
+        self.duties = Duties()
+        """What this site does about series of numbers."""
+        self._duties_due = True
+        self._duties_queued = False
         self._earlier = Signal()
         self._sleeping_until = 0.0
 
@@ -299,13 +306,16 @@ class Driver:
         self.check()
         self._check_own_line()
         pending = _Pending(request)
+        self._put(pending)
+        await self._happened(pending)
+        assert pending.outcome is not None
+        return pending.outcome
+
+    def _put(self, pending: _Pending) -> None:
         self._pending.append(pending)
         if not self._write_queued:
             self._write_queued = True
             self._queue(self._write_group)
-        await self._happened(pending)
-        assert pending.outcome is not None
-        return pending.outcome
 
     async def _write_group(self) -> None:
         self._write_queued = False
@@ -315,7 +325,7 @@ class Driver:
             self._queue(self._write_group)
         requests = [pending.request for pending in group]
         try:
-            grant = self._grant()
+            grant = self.grant()
             outcomes, view, boot = await self.thread.run(lambda host: host.write(requests, grant))
         except BaseException as error:
             for pending in group:
@@ -328,6 +338,8 @@ class Driver:
             pending.done.set()
             if isinstance(outcome.error, Braked) and outcome.error.new:
                 self._alarm(effects.Alarm("proposal", str(outcome.error)))
+            if pending.alarm and outcome.commits:
+                self._alarm(effects.Alarm("duty", pending.alarm))
         if boot is not None:
             self.handle(events.BootOpened(boot))
         commits = [commit for outcome in outcomes for commit in outcome.commits]
@@ -349,7 +361,8 @@ class Driver:
                 "stop this copy, and join with it as a new site"
             )
 
-    def _grant(self) -> WriteGrant:
+    def grant(self) -> WriteGrant:
+        """Under what this replica may write now. Raises RefusedError where it may not."""
         self._check_own_line()
         membership = self.replica.membership
         if membership.state().active(self.replica.id) is None:
@@ -359,6 +372,27 @@ class Driver:
             raise RefusedError("every key epoch has a removed reader; an admin site must open the next one first")
         suspended = self.replica.id in self.replica.suspended
         return WriteGrant(tuple(membership.heads), epoch, membership.state().closed, suspended)
+
+    # -- duties ------------------------------------------------------------------------------------------------------
+
+    def _duties_soon(self) -> None:
+        """Something has changed by which this site may have to do something about series of numbers: once all that is
+        here is derived, it is looked what, and that is written like every local transaction."""
+        self._duties_due = True
+        if self._at_rest and not self._duties_queued:
+            self._duties_queued = True
+            self._queue(self._look_for_duties)
+
+    async def _look_for_duties(self) -> None:
+        self._duties_queued = self._duties_due = False
+        try:
+            grant = self.grant()
+            due = await self.thread.run(lambda host: self.duties.due(host, grant, host.now_ms()))
+        except RefusedError:
+            self._duties_due = True  # looked at again with whatever is derived next
+            return
+        for duty in due:
+            self._put(_Pending(duty.deciding, duty.alarm))
 
     async def publish(self, records: Sequence[tuple[MemberHash, bytes]]) -> None:
         """Make membership records of our own durable, and tell everybody. Raises what the disk says."""
@@ -446,6 +480,8 @@ class Driver:
         self._rows_soon(result.behind)
         if result.done:
             self.handle(events.Derived(result.arrival, result.digest, result.waiting, result.held))
+        if self._duties_due or any(kind in KINDS for kind, _ in result.changed):
+            self._duties_soon()
         self.changed.notify()
         self.heard.notify()
 
@@ -591,6 +627,7 @@ class Driver:
             with suppress(RottenCommit):  # what is to be left out cannot be read now: once it is whole again
                 if await self.thread.run(lambda host: host.learn(state)):
                     await self._derive_waiting()
+            self._duties_soon()
             self.members_changed.notify()
             self.heard.notify()
 
@@ -608,6 +645,7 @@ class Driver:
     def _note_recovering(self, effect: effects.NoteRecovering) -> None:
         async def job() -> None:
             await self.thread.run(lambda host: host.note_recovering(effect.recovering))
+            self._duties_soon()
             self.heard.notify()
 
         self._queue(job)
@@ -617,6 +655,7 @@ class Driver:
 
         async def job() -> None:
             await self.thread.run(lambda host: host.numbers.confirm())
+            self._duties_soon()
             self.heard.notify()
 
         self._queue(job)

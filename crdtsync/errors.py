@@ -15,6 +15,7 @@
     │   ├── StorageFailure      the disk refused, or a file is damaged
     │   ├── RowsBehind          rows are still derived anew for what a newer program asks of them
     │   ├── Unreachable         nobody answers at that address
+    │   │   └── AuthorityUnreachable    the one replica that can answer has not done so in time
     │   └── AddressInUse        the port to listen on is taken
     └── RefusedError            a rule of the practice or of this replica says no
         ├── WrongPassphrase     the key file does not open
@@ -103,6 +104,18 @@ class RowsBehind(EnvironmentFailure):
 
 class Unreachable(EnvironmentFailure):
     """Nobody answers at that address."""
+
+
+class AuthorityUnreachable(Unreachable):
+    """The one replica that can answer has not done so in time: `site` is its name, `since` when it was last heard here
+    (ISO 8601, with a zone), None when it never was since this program was started. Whether it got the question is not
+    known: asking again must do no harm. `then` says what becomes of what was asked."""
+
+    def __init__(self, site: str, since: str | None, then: str = "try again when it can be reached") -> None:
+        heard = "it has not been heard of since this program was started" if since is None else f"last heard: {since}"
+        super().__init__(f"{site} does not answer ({heard}): {then}")
+        self.site = site
+        self.since = since
 
 
 class AddressInUse(EnvironmentFailure):

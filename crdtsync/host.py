@@ -11,7 +11,8 @@ from crdtsync.documents import Content
 from crdtsync.engine import DeriveResult, Engine, WriteGrant, WriteOutcome, WriteRequest
 from crdtsync.engine.watch import Watch
 from crdtsync.errors import CrdtSyncError, EnvironmentFailure, RefusedError, RottenCommit, SealBroken
-from crdtsync.ids import LogId, PracticeId, RecordId, ReplicaId, log_from_text, log_text
+from crdtsync.frozen import Frozen
+from crdtsync.ids import LogId, PracticeId, RecordId, ReplicaId, base32, log_from_text, log_text
 from crdtsync.kept import Kept
 from crdtsync.numbers import Numbers
 from crdtsync.replication.commit import Commit
@@ -78,6 +79,7 @@ class Host:
         self.numbers = Numbers(store, replica, proved=self.continued)
         self.kept = None if secret is None else Kept(store, sealer, secret, replica)
         self.brake = None if self.kept is None else Brake(self.kept, sealer, self._look)
+        self.frozen = Frozen(self._look)
 
     def _open_log(self) -> bool:
         """Continue the last log if this is provably its only continuation, else open a fresh boot (L4)."""
@@ -124,6 +126,16 @@ class Host:
         self.store.close()
 
     @property
+    def membership(self) -> State:
+        """What the membership says, as this replica was told last."""
+        return self._membership
+
+    @property
+    def name(self) -> str:
+        """How people call this replica."""
+        return self._name_of(self.replica) or base32(self.replica)
+
+    @property
     def log(self) -> LogId:
         """The log that is written now."""
         log = self.engine.log
@@ -157,7 +169,8 @@ class Host:
         self, requests: Sequence[WriteRequest | Deciding], grant: WriteGrant, now: int
     ) -> tuple[list[WriteOutcome], LogId | None]:
         boot = None
-        judged = self._judged([self._made(each, grant, now) for each in requests], now)
+        made = [self._made(each, grant, now) for each in requests]
+        judged = self._judged([self._allowed(each, of, now) for each, of in zip(made, requests, strict=True)], now)
         passed = [each for each in judged if isinstance(each, WriteRequest)]
         try:
             outcomes = self.engine.write(passed, grant, now)
@@ -180,6 +193,14 @@ class Host:
             raise
         except CrdtSyncError as error:
             return WriteOutcome(error=error)
+
+    def _allowed(
+        self, made: WriteRequest | WriteOutcome, asked: WriteRequest | Deciding, now: int
+    ) -> WriteRequest | WriteOutcome:
+        """What people may not set by hand is refused; what is decided here comes from whoever may."""
+        if isinstance(made, WriteOutcome) or isinstance(asked, Deciding):
+            return made
+        return self.frozen.judge(made, now)
 
     def _judged(self, requests: Sequence[WriteRequest | WriteOutcome], now: int) -> list[WriteRequest | WriteOutcome]:
         """What is to be written, and in its place what became of the rest: held by the brake, or written before."""

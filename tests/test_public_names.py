@@ -9,10 +9,10 @@ import crdtsync
 from crdtsync import errors
 
 PUBLIC = [
-    "AddressInUse", "AlreadyOpen", "BadSignature", "BadValue", "Braked", "CrdtSyncError", "DamagedFile",
-    "EnvironmentFailure", "InvitationRefused", "Malformed", "NotAMember", "NotFound", "PeerError", "Poisoned",
-    "RefusedError", "RottenCommit", "RowsBehind", "SealBroken", "Site", "StorageFailure", "TooLarge", "Undecided",
-    "UnknownField", "UnknownKind", "Unreachable", "UsageError", "WrongPassphrase",
+    "AddressInUse", "AlreadyOpen", "AuthorityUnreachable", "BadSignature", "BadValue", "Braked", "CrdtSyncError",
+    "DamagedFile", "EnvironmentFailure", "InvitationRefused", "Malformed", "NotAMember", "NotFound", "PeerError",
+    "Poisoned", "RefusedError", "RottenCommit", "RowsBehind", "SealBroken", "Site", "StorageFailure", "TooLarge",
+    "Undecided", "UnknownField", "UnknownKind", "Unreachable", "UsageError", "WrongPassphrase",
 ]  # fmt: skip
 
 

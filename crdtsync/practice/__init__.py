@@ -26,6 +26,7 @@ from crdtsync.practice.medication import (
     PrescriptionContent,
 )
 from crdtsync.practice.patient import Address, Patient
+from crdtsync.practice.series import Series, SeriesCount, SeriesGap, SeriesTerm, SeriesWish
 from crdtsync.practice.settings import Setting, Task, Template, TemplateVersion
 from crdtsync.practice.visit import Visit
 
@@ -60,6 +61,11 @@ __all__ = [
     "Remark",
     "Reminder",
     "Resolution",
+    "Series",
+    "SeriesCount",
+    "SeriesGap",
+    "SeriesTerm",
+    "SeriesWish",
     "Setting",
     "Slot",
     "Task",

@@ -28,6 +28,8 @@ CONTRACT = {
     "prescription": "patient once, medication_statement register, content once, status status, issued append_only",
     "invoice": """patient once, recipient register, lines entries, status status, series register, number once,
         issued_content once, cancels once, payments append_only""",
+    "series": """name once, pattern once, start once, stands_in_for once, terms append_only, counts entries,
+        gaps append_only, wishes append_only""",
     "template": "name register, type once, body text, versions versions",
     "setting": "key once, scope once, value latest, permission flag_off_wins",
     "charge_item": """patient once, visit register, code register, count register, factor register, reason register,
@@ -51,6 +53,9 @@ PARTS = {
     "prescription.content": "drug dosage quantity kind",
     "invoice.lines": "code text count factor amount_cents reason date",
     "invoice.payments": "amount_cents received_on reference",
+    "series.terms": "term step holder site how author by reason at",
+    "series.counts": "last",
+    "series.gaps": "term year first last reason author at",
     "charge_item.code": "system code",
     "attachment.versions": "file media_type size author at",
 }
