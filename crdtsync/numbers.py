@@ -15,18 +15,18 @@ What is noted here lies on the disk, so that it holds for the processes that fol
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from crdtsync.engine import WriteGrant
 from crdtsync.ids import ReplicaId, replica_of
 from crdtsync.replication.commit import Commit
-from crdtsync.storage.base import Notes, Store
+from crdtsync.storage.base import Store
 
 META_UNCONFIRMED: Final = "numbers.unconfirmed"
 META_RANGES_CLOSED: Final = "numbers.ranges_closed"
 META_SERIES_CLOSED: Final = "numbers.series_closed"
-CLOSED: Final[Notes] = {META_RANGES_CLOSED: b"1", META_SERIES_CLOSED: b"1"}
+CLOSED: Final[Mapping[str, bytes]] = {META_RANGES_CLOSED: b"1", META_SERIES_CLOSED: b"1"}
 """What a folder holds in which numbers may have been given that nobody knows of."""
 
 
