@@ -194,13 +194,14 @@ def _take(at: At, series: SeriesState, year: Year, words: Words) -> tuple[str, t
     assert holder is not None and pattern is not None, "at.check has looked"
     place = holder.term, series.year(year(at.now_ms))
     n = next_number(place, series.counts, series.start)
+    first, _ = series.ranges.get(place, (n, n))
     while at.host.store.holding(INVOICE, ("number",), number := pattern.number(place[0], place[1] or None, n)):
         reason = "an invoice that came from elsewhere has this number"
         series.record.gaps.add(SeriesGap(
             term=place[0], year=place[1], first=n, last=n, reason=reason, author=words.author, at=time_of(at.now_ms)
         ))  # fmt: skip
         n += 1
-    key, count = count_key(place), SeriesCount(last=n)
+    key, count = count_key(place), SeriesCount(first=first, last=n)
     counts = series.record.counts
     if key in dict(counts.items()):
         counts.change(key, count)

@@ -25,7 +25,7 @@ from crdtsync.documents import Content, Document
 from crdtsync.driver import Driver
 from crdtsync.duties import why_waiting
 from crdtsync.engine import WriteGrant
-from crdtsync.errors import AuthorityUnreachable, NotFound, RefusedError
+from crdtsync.errors import AuthorityUnreachable, CrdtSyncError, NotFound, RefusedError
 from crdtsync.host import Deciding, Host
 from crdtsync.ids import RecordId, ReplicaId, base32, from_base32
 from crdtsync.issuing import INVOICE, At, Paper, Words, cancellation
@@ -229,7 +229,7 @@ def lines_of(host: Host, name: str) -> list[Line]:
     series = known(look, name)
     if series.pattern is None:
         raise RefusedError(series.wrong)
-    return audit(series.pattern, series.start, series.counts, _all_given(host, series.name), series.gaps())
+    return audit(series.pattern, series.ranges, _all_given(host, series.name), series.gaps())
 
 
 def _all_given(host: Host, name: str) -> list[GivenLine]:
@@ -284,8 +284,8 @@ def as_csv(lines: Iterable[dict[str, Any]]) -> str:
 
 
 async def waiting(driver: Driver) -> dict[str, Any]:
-    """For `status`: whether numbers may be given, the series that are held here, and the invoices that wait for a
-    number, with why."""
+    """For `status`, which answers also when the disk refuses: whether numbers may be given, the series that are held
+    here, and the invoices that wait for a number, with why."""
     try:
         grant = driver.grant()
     except RefusedError as error:
@@ -313,4 +313,8 @@ async def waiting(driver: Driver) -> dict[str, Any]:
             ],
         }
 
-    return await driver.in_order(read)
+    try:
+        return await driver.in_order(read)
+    except CrdtSyncError as error:
+        unknown = {"unconfirmed": None, "series_closed": None, "ranges_closed": None, "refused": str(error)}
+        return {"numbers": unknown, "series_held": [], "invoices_waiting": []}

@@ -36,7 +36,9 @@ class SeriesState:
         self.name = record.name or ""
         self.start = 1 if record.start is None else record.start
         self.terms = [Tenure(each.term, each.step, each.holder) for each in record.terms]
-        self.counts = _counts(content)
+        self.ranges = _ranges(content)
+        """The first and the last number that were given, per term and year."""
+        self.counts = {place: last for place, (_, last) in self.ranges.items()}
         self.pattern: Pattern | None = None
         self.wrong = ""
         """Why nobody may give numbers of this series, as a sentence; empty when its holder may."""
@@ -82,18 +84,20 @@ class SeriesState:
         return year if self.pattern is not None and self.pattern.yearly else 0
 
 
-def _counts(content: Content) -> dict[Place, int]:
-    """The highest count that anybody noted, per term and year."""
-    found: dict[Place, int] = {}
+def _ranges(content: Content) -> dict[Place, tuple[int, int]]:
+    """The lowest and the highest count that anybody noted, per term and year."""
+    found: dict[Place, tuple[int, int]] = {}
     for slot, raw in content.slots.items():
         field, key, tag = split_slot(slot)
         place = place_of(key) if field == "counts" and key is not None else None
         if place is None:
             continue
         for item in items_of(tag, raw):
-            last = item.value.get("last") if type(item.value) is dict else None
-            if type(last) is int:
-                found[place] = max(found.get(place, 0), last)
+            value = item.value if type(item.value) is dict else {}
+            first, last = value.get("first", 1), value.get("last")
+            if type(first) is int and type(last) is int:
+                least, most = found.get(place, (first, last))
+                found[place] = min(first, least), max(last, most)
     return found
 
 

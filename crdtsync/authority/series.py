@@ -88,23 +88,28 @@ class Line(NamedTuple):
 
 
 def audit(
-    pattern: Pattern, start: int, counts: Mapping[Place, int], given: Iterable[Given], gaps: Sequence[Gap]
+    pattern: Pattern, counts: Mapping[Place, tuple[int, int]], given: Iterable[Given], gaps: Sequence[Gap]
 ) -> list[Line]:
-    """Every number that was ever given, in order of term, year and count; two lines where two invoices have one."""
+    """Every number that was ever given, in order of term, year and count; two lines where two invoices have one.
+
+    `counts` has the first and the last number of each place.
+    """
     at: dict[Place, dict[int, list[Given]]] = {}
     for each in given:
         at.setdefault(each.place, {}).setdefault(each.n, []).append(each)
-    reached = dict(counts)
+    reached = {place: last for place, (_, last) in counts.items()}
     for place, numbers in at.items():
         reached[place] = max(reached.get(place, 0), *numbers)
+    named: dict[Place, list[int]] = {place: [first] for place, (first, _) in counts.items()}
     for gap in gaps:
         if gap.last is not None and gap.last >= gap.first:
             reached[gap.place] = max(reached.get(gap.place, 0), gap.last)
+            named.setdefault(gap.place, []).append(gap.first)
     lines: list[Line] = []
     terms = {term for term, _ in reached} | {gap.place[0] for gap in gaps}
     for term in sorted(terms):
         for place in sorted(place for place in reached if place[0] == term):
-            least = min([first_of(place, reached, start), *at.get(place, {})])
+            least = min([*named.get(place, ()), *at.get(place, {})])
             for n in range(least, reached[place] + 1):
                 lines += _lines(pattern, place, n, at.get(place, {}).get(n, ()), gaps)
         lines += _open_ends(term, reached, gaps)

@@ -28,10 +28,11 @@ class SeriesTerm(Value):
 
 
 class SeriesCount(Value):
-    """The last number that was given in a term and year."""
+    """The first and the last number that were given in a term and year."""
 
     billing: ClassVar[bool] = True
     last: int
+    first: int | None = None
 
 
 class SeriesGap(Value):

@@ -54,7 +54,7 @@ PARTS = {
     "invoice.lines": "code text count factor amount_cents reason date",
     "invoice.payments": "amount_cents received_on reference",
     "series.terms": "term step holder site how author by reason at",
-    "series.counts": "last",
+    "series.counts": "first last",
     "series.gaps": "term year first last reason author at",
     "charge_item.code": "system code",
     "attachment.versions": "file media_type size author at",
