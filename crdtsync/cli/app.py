@@ -17,12 +17,14 @@ from crdtsync.cli import (
     copies,
     exchange,
     founding,
+    invoices,
     past,
     persons,
     proposals,
     questions,
     records,
     resolve,
+    series,
     serving,
     show,
     state,
@@ -37,7 +39,8 @@ TRACEBACK = "CRDTSYNC_TRACEBACK"
 ORDER = [
     "create", "invite", "confirm", "join", "serve", "status", "digest", "record", "query", "search", "import",
     "conflicts", "resolve", "history", "revert", "reverts", "proposals", "approve", "reject", "brake", "link",
-    "unlink", "persons", "members", "backup", "restore", "succeed", "recover", "verify", "rebuild", "demo",
+    "unlink", "persons", "series", "invoice", "hand-over", "take-over", "members",
+    "backup", "restore", "succeed", "recover", "verify", "rebuild", "demo",
 ]  # fmt: skip
 """How the help lists the verbs: as one meets them."""
 
@@ -63,6 +66,9 @@ for group in (founding, serving, state, questions, exchange, resolve, past, undo
     app.add_typer(group.app)
 for group in (copies, demo):
     app.add_typer(group.app)
+app.add_typer(series.duties)
+app.add_typer(series.app, name="series")
+app.add_typer(invoices.app, name="invoice")
 app.add_typer(records.app, name="record")
 app.add_typer(conflicts.app, name="conflicts")
 

@@ -30,8 +30,8 @@ def status(folder: Folder, passphrase_file: PassphraseFile = None, as_json: Json
         show.emit_json(told)
         return
     apart = {"records", "peers", "frontier", "files", "recovering", "suspended", "superseded"}
-    apart |= {"proposals", "rederiving", "backup"}
-    for sentence in (*copied(folder, told), *rederiving(told), *backed_up(folder, told)):
+    apart |= {"proposals", "rederiving", "backup", "numbers", "invoices_waiting"}
+    for sentence in (*copied(folder, told), *rederiving(told), *backed_up(folder, told), *numbers(told)):
         show.say(sentence)
     if told["proposals"]:
         waiting = show.counted(len(told["proposals"]), "mass change")
@@ -51,6 +51,14 @@ def rederiving(told: Mapping[str, Any]) -> Iterator[str]:
             f"{show.counted(each['total'], 'record')} have them in their tables. All else goes on meanwhile; questions "
             "that ask for them wait."
         )
+
+
+def numbers(told: Mapping[str, Any]) -> Iterator[str]:
+    """What `status` says in sentences of numbers that cannot be given, and of invoices that wait for one."""
+    if told["series_held"] and told["numbers"]["refused"]:
+        yield f"Numbers of {', '.join(told['series_held'])}: {told['numbers']['refused']}"
+    for each in told["invoices_waiting"]:
+        yield f"Invoice {each['invoice']} waits for a number of {each['series']}: {each['why']}"
 
 
 @action("status")
