@@ -17,6 +17,8 @@ from tests.cli.conftest import Call
 GROUPS = {
     "record": ("new", "set", "show", "list"),
     "conflicts": ("list", "show", "assign", "comment", "acknowledge", "dismiss", "reopen"),
+    "series": ("add", "list", "audit"),
+    "invoice": ("issue", "cancel"),
 }
 VERBS = [[verb] for verb in ORDER if verb not in GROUPS] + [[group, verb] for group in GROUPS for verb in GROUPS[group]]
 
