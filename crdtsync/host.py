@@ -12,7 +12,7 @@ from crdtsync.engine import DeriveResult, Engine, WriteGrant, WriteOutcome, Writ
 from crdtsync.engine.watch import Watch
 from crdtsync.errors import CrdtSyncError, EnvironmentFailure, RefusedError, RottenCommit, SealBroken
 from crdtsync.frozen import Frozen
-from crdtsync.ids import LogId, PracticeId, RecordId, ReplicaId, base32, log_from_text, log_text
+from crdtsync.ids import LogId, PracticeId, RecordId, ReplicaId, base32, log_from_text, log_text, replica_of
 from crdtsync.kept import Kept
 from crdtsync.numbers import Numbers
 from crdtsync.replication.commit import Commit
@@ -77,6 +77,7 @@ class Host:
         self._continuity = continuity
         self.continued = self._open_log()
         self.numbers = Numbers(store, replica, proved=self.continued)
+        self._note_left_out(membership)
         self.kept = None if secret is None else Kept(store, sealer, secret, replica)
         self.brake = None if self.kept is None else Brake(self.kept, sealer, self._look)
         self.frozen = Frozen(self._look)
@@ -237,7 +238,12 @@ class Host:
         """Take in what the membership says now: epoch keys, and which commits are held. True when the view changed by
         it, or may change."""
         learnt = self.learn_epochs(state)
+        self._note_left_out(state)
         return self.honour(state) or learnt
+
+    def _note_left_out(self, state: State) -> None:
+        ended = sum(replica_of(log) == self.replica for log in state.frozen)
+        self.numbers.left_out(ended + sum(replica_of(commit.log) == self.replica for commit in state.holds))
 
     def honour(self, state: State) -> bool:
         """Leave out what the membership holds (L6). True when there was something new.

@@ -26,6 +26,7 @@ from crdtsync.storage.base import Store
 META_UNCONFIRMED: Final = "numbers.unconfirmed"
 META_RANGES_CLOSED: Final = "numbers.ranges_closed"
 META_SERIES_CLOSED: Final = "numbers.series_closed"
+_META_LEFT_OUT: Final = "numbers.left_out"
 CLOSED: Final[Mapping[str, bytes]] = {META_RANGES_CLOSED: b"1", META_SERIES_CLOSED: b"1"}
 """What a folder holds in which numbers may have been given that nobody knows of."""
 
@@ -69,6 +70,12 @@ class Numbers:
         own = any(replica_of(commit.header.log) == self._replica for commit in commits)
         if own and not (self.ranges_closed and self.series_closed):
             self._store.set_meta(CLOSED)
+
+    def left_out(self, count: int) -> None:
+        """So many logs of this replica end before what it wrote in them, or commits of it are held, as the membership
+        says: what was given there is not shown any more."""
+        if count > int(self._store.meta(_META_LEFT_OUT) or b"0"):
+            self._store.set_meta({**CLOSED, _META_LEFT_OUT: str(count).encode()})
 
     def refusal(self, grant: WriteGrant) -> str:
         """Why no number may be given now, as a sentence that says what to do; empty when it may."""
