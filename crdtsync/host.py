@@ -243,7 +243,7 @@ class Host:
 
     def _note_left_out(self, state: State) -> None:
         ended = sum(replica_of(log) == self.replica for log in state.frozen)
-        self.numbers.left_out(ended + sum(replica_of(commit.log) == self.replica for commit in state.holds))
+        self.numbers.left_out(ended, sum(replica_of(commit.log) == self.replica for commit in state.holds))
 
     def honour(self, state: State) -> bool:
         """Leave out what the membership holds (L6). True when there was something new.

@@ -378,3 +378,5 @@ issue_wait_s: Final = 10.0
 """How long whoever asks for a number waits for the site that gives it."""
 invoice_fields_max: Final = 32
 """Fields of an invoice that may be in conflict at once."""
+forked_logs_max: Final = 3
+"""Logs of one site that were written twice, from which on it gives no numbers: each would be opened, and lost, anew."""

@@ -120,3 +120,7 @@ def test_numbers_in_logs_that_count_nowhere_any_more_close_ranges_and_series_onc
     assert not numbers.series_closed, "known, and seen to"
     numbers.left_out(2)
     assert numbers.series_closed
+    numbers.left_out(2, 9)
+    assert numbers.refusal(machine.grant()) == ""
+    numbers.left_out(3, 9)
+    assert "somebody else may have its keys" in numbers.refusal(machine.grant())
