@@ -13,6 +13,7 @@ from crdtsync.testing.faults import (
     clocks,
     copies,
     disks,
+    duties,
     forks,
     hostile,
     lines,
@@ -36,5 +37,6 @@ FAULTS: Final[tuple[Callable[[Story], None], ...]] = (
     hostile.plan,
     poison.plan,
     forks.plan,
+    duties.plan,
 )
 """All kinds, in the order in which they are planned."""
