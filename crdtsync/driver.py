@@ -19,6 +19,7 @@ import anyio.lowlevel
 
 from crdtsync import limits, members
 from crdtsync.asking import Asks, OnAsk
+from crdtsync.duties import KINDS, Duties
 from crdtsync.engine import DeriveResult, DueHold, WriteGrant, WriteOutcome, WriteRequest
 from crdtsync.errors import (
     Braked,
@@ -105,9 +106,11 @@ class _Awaited:
 class _Pending(_Awaited):
     """A local transaction on its way."""
 
-    def __init__(self, request: WriteRequest | Deciding) -> None:
+    def __init__(self, request: WriteRequest | Deciding, alarm: str = "") -> None:
         super().__init__()
         self.request = request
+        self.alarm = alarm
+        """What people are told once it is written."""
         self.outcome: WriteOutcome | None = None
 
 
@@ -154,6 +157,10 @@ class Driver:
         self._rows_queued = False
         self._rows_wanted: set[str] = set()
         self._holds: Sequence[DueHold] = ()
+        self.duties = Duties()
+        """What this site does about series of numbers."""
+        self._duties_due = True
+        self._duties_queued = False
         self._earlier = Signal()
         self._sleeping_until = 0.0
         self._sealer: Sealer | None = None
@@ -350,7 +357,7 @@ class Driver:
         if self._tending in group:
             self._tending = None
         try:
-            grant = self._grant()
+            grant = self.grant()
             (outcomes, view, boot), told = await self.thread.run(
                 lambda host: (host.write(requests, grant), host.ranges.told())
             )
@@ -367,6 +374,8 @@ class Driver:
                 self._alarm(effects.Alarm("proposal", str(outcome.error)))
         for text in told:
             self._alarm(effects.Alarm("range", text))
+            if pending.alarm and outcome.commits:
+                self._alarm(effects.Alarm("duty", pending.alarm))
         if boot is not None:
             self.handle(events.BootOpened(boot))
         commits = [commit for outcome in outcomes for commit in outcome.commits]
@@ -388,7 +397,8 @@ class Driver:
                 "stop this copy, and join with it as a new site"
             )
 
-    def _grant(self) -> WriteGrant:
+    def grant(self) -> WriteGrant:
+        """Under what this replica may write now. Raises RefusedError where it may not."""
         self._check_own_line()
         membership = self.replica.membership
         state = membership.state()
@@ -401,6 +411,27 @@ class Driver:
             raise RefusedError("every key epoch has a removed reader; an admin site must open the next one first")
         suspended = self.replica.id in self.replica.suspended
         return WriteGrant(tuple(membership.heads), epoch, membership.state().closed, suspended)
+
+    # -- duties ------------------------------------------------------------------------------------------------------
+
+    def _duties_soon(self) -> None:
+        """Something has changed by which this site may have to do something about series of numbers: once all that is
+        here is derived, it is looked what, and that is written like every local transaction."""
+        self._duties_due = True
+        if self._at_rest and not self._duties_queued:
+            self._duties_queued = True
+            self._queue(self._look_for_duties)
+
+    async def _look_for_duties(self) -> None:
+        self._duties_queued = self._duties_due = False
+        try:
+            grant = self.grant()
+            due = await self.thread.run(lambda host: self.duties.due(host, grant, host.now_ms()))
+        except RefusedError:
+            self._duties_due = True  # looked at again with whatever is derived next
+            return
+        for duty in due:
+            self._write_soon(_Pending(duty.deciding, duty.alarm))
 
     async def publish(self, records: Sequence[tuple[MemberHash, bytes]]) -> None:
         """Make membership records of our own durable, and tell everybody. Raises what the disk says."""
@@ -526,6 +557,8 @@ class Driver:
         self._tended = self._tended or result.done
         if result.done:
             self.handle(events.Derived(result.arrival, result.digest, result.waiting, result.held))
+        if self._duties_due or any(kind in KINDS for kind, _ in result.changed):
+            self._duties_soon()
         self.changed.notify()
         self.heard.notify()
 
@@ -672,6 +705,7 @@ class Driver:
                 if await self.thread.run(lambda host: host.learn(state)):
                     await self._derive_waiting()
             await self._tend_first()
+            self._duties_soon()
             self.members_changed.notify()
             self.heard.notify()
 
@@ -690,6 +724,7 @@ class Driver:
         async def job() -> None:
             await self.thread.run(lambda host: host.note_recovering(effect.recovering))
             await self._tend_first()
+            self._duties_soon()
             self.heard.notify()
 
         self._queue(job)
@@ -700,6 +735,7 @@ class Driver:
         async def job() -> None:
             await self.thread.run(lambda host: host.numbers.confirm())
             await self._tend_first()
+            self._duties_soon()
             self.heard.notify()
 
         self._queue(job)

@@ -109,11 +109,11 @@ class Unreachable(EnvironmentFailure):
 class AuthorityUnreachable(Unreachable):
     """The one replica that can answer has not done so in time: `site` is its name, `since` when it was last heard here
     (ISO 8601, with a zone), None when it never was since this program was started. Whether it got the question is not
-    known: asking again must do no harm."""
+    known: asking again must do no harm. `then` says what becomes of what was asked."""
 
-    def __init__(self, site: str, since: str | None) -> None:
+    def __init__(self, site: str, since: str | None, then: str = "try again when it can be reached") -> None:
         heard = "it has not been heard of since this program was started" if since is None else f"last heard: {since}"
-        super().__init__(f"{site} does not answer ({heard}): try again when it can be reached")
+        super().__init__(f"{site} does not answer ({heard}): {then}")
         self.site = site
         self.since = since
 

@@ -11,7 +11,8 @@ from crdtsync.documents import Content
 from crdtsync.engine import DeriveResult, Engine, WriteGrant, WriteOutcome, WriteRequest
 from crdtsync.engine.watch import Watch
 from crdtsync.errors import CrdtSyncError, EnvironmentFailure, RefusedError, RottenCommit, SealBroken
-from crdtsync.ids import LogId, PracticeId, RecordId, ReplicaId, log_from_text, log_text
+from crdtsync.frozen import Frozen
+from crdtsync.ids import LogId, PracticeId, RecordId, ReplicaId, base32, log_from_text, log_text, replica_of
 from crdtsync.kept import Kept
 from crdtsync.numbers import Numbers
 from crdtsync.ranges import NUMBERED, Ranges
@@ -78,8 +79,10 @@ class Host:
         self.continued = self._open_log()
         self.numbers = Numbers(store, replica, proved=self.continued)
         self.ranges = Ranges(store, sealer, self.numbers, replica, look=self._look, state=lambda: self._membership)
+        self._note_left_out(membership)
         self.kept = None if secret is None else Kept(store, sealer, secret, replica)
         self.brake = None if self.kept is None else Brake(self.kept, sealer, self._look)
+        self.frozen = Frozen(self._look)
 
     def _open_log(self) -> bool:
         """Continue the last log if this is provably its only continuation, else open a fresh boot (L4)."""
@@ -126,6 +129,16 @@ class Host:
         self.store.close()
 
     @property
+    def membership(self) -> State:
+        """What the membership says, as this replica was told last."""
+        return self._membership
+
+    @property
+    def name(self) -> str:
+        """How people call this replica."""
+        return self._name_of(self.replica) or base32(self.replica)
+
+    @property
     def log(self) -> LogId:
         """The log that is written now."""
         log = self.engine.log
@@ -164,7 +177,7 @@ class Host:
             made = [self._made(each, grant, now) for each in requests]
         else:
             made = [each for each in requests if isinstance(each, WriteRequest)]
-        judged = self._judged(made, now)
+        judged = self._judged([self._allowed(each, of, now) for each, of in zip(made, requests, strict=True)], now)
         if decided:
             judged = [self._numbered(asked, each, grant) for asked, each in zip(requests, judged, strict=True)]
         passed = [each for each in judged if isinstance(each, WriteRequest)]
@@ -210,6 +223,13 @@ class Host:
             raise
         except CrdtSyncError as error:
             return WriteOutcome(error=error)
+    def _allowed(
+        self, made: WriteRequest | WriteOutcome, asked: WriteRequest | Deciding, now: int
+    ) -> WriteRequest | WriteOutcome:
+        """What people may not set by hand is refused; what is decided here comes from whoever may."""
+        if isinstance(made, WriteOutcome) or isinstance(asked, Deciding):
+            return made
+        return self.frozen.judge(made, now)
 
     def _judged(self, requests: Sequence[WriteRequest | WriteOutcome], now: int) -> list[WriteRequest | WriteOutcome]:
         """What is to be written, and in its place what became of the rest: held by the brake, or written before."""
@@ -246,7 +266,12 @@ class Host:
         """Take in what the membership says now: epoch keys, and which commits are held. True when the view changed by
         it, or may change."""
         learnt = self.learn_epochs(state)
+        self._note_left_out(state)
         return self.honour(state) or learnt
+
+    def _note_left_out(self, state: State) -> None:
+        ended = sum(replica_of(log) == self.replica for log in state.frozen)
+        self.numbers.left_out(ended, sum(replica_of(commit.log) == self.replica for commit in state.holds))
 
     def honour(self, state: State) -> bool:
         """Leave out what the membership holds (L6). True when there was something new.

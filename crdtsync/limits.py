@@ -409,3 +409,26 @@ number_block_max: Final = 1_000
 """Numbers that a workstation holds in one block: they are lost with it."""
 numbers_looked_step: Final = 1_000
 """Numbers in use that are read at a time while a free one is looked for."""
+
+# --- authorities: series of numbers ---------------------------------------------------------------------------------
+site_indices_max: Final = 25
+"""Sites of a practice that are told apart by small numbers; of more, two that open a term of one series unseen of each
+other may give it one number."""
+series_name_characters_max: Final = 32
+"""The name of a series of numbers."""
+series_pattern_characters_max: Final = 64
+"""How a series writes its numbers."""
+series_digits_max: Final = 12
+"""Digits to which a count is padded."""
+series_max: Final = 200
+"""Series of one practice."""
+issued_per_turn: Final = 64
+"""Invoices that wait and are issued in one go, between other work of the disk."""
+waiting_invoices_shown_max: Final = 100
+"""Invoices that wait for a number, as `status` lists them."""
+issue_wait_s: Final = 10.0
+"""How long whoever asks for a number waits for the site that gives it."""
+invoice_fields_max: Final = 32
+"""Fields of an invoice that may be in conflict at once."""
+forked_logs_max: Final = 3
+"""Logs of one site that were written twice, from which on it gives no numbers: each would be opened, and lost, anew."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from crdtsync import limits
 from crdtsync.engine import WriteGrant
 from crdtsync.ids import ReplicaId, replica_of
 from crdtsync.replication.commit import Commit
@@ -26,6 +27,8 @@ from crdtsync.storage.base import Store
 META_UNCONFIRMED: Final = "numbers.unconfirmed"
 META_RANGES_CLOSED: Final = "numbers.ranges_closed"
 META_SERIES_CLOSED: Final = "numbers.series_closed"
+_META_LEFT_OUT: Final = "numbers.left_out"
+_META_FORKED: Final = "numbers.forked"
 META_CLOSING: Final = "ranges.closing"
 """Under which key the ranges say that they are closed; empty before they do, see `crdtsync.ranges`."""
 CLOSED: Final[Mapping[str, bytes]] = {META_RANGES_CLOSED: b"1", META_SERIES_CLOSED: b"1", META_CLOSING: b""}
@@ -72,6 +75,13 @@ class Numbers:
         if own and any(self._store.meta(name) != value for name, value in CLOSED.items()):
             self._store.set_meta(CLOSED)
 
+    def left_out(self, logs: int, commits: int = 0) -> None:
+        """So many logs of this replica end before what it wrote in them, and commits of it are held, as the membership
+        says: what was given there is not shown any more."""
+        if logs + commits > int(self._store.meta(_META_LEFT_OUT) or b"0"):
+            notes = {_META_LEFT_OUT: str(logs + commits).encode(), _META_FORKED: str(logs).encode()}
+            self._store.set_meta({**CLOSED, **notes})
+
     def refusal(self, grant: WriteGrant) -> str:
         """Why no number may be given now, as a sentence that says what to do; empty when it may."""
         return self.reason(suspended=grant.suspended)
@@ -82,6 +92,11 @@ class Numbers:
             return (
                 "this site's folder runs twice, or did: numbers wait until an admin signs which copy goes on "
                 "(`crdtsync succeed`; `status` lists the copies)"
+            )
+        if int(self._store.meta(_META_FORKED) or b"0") >= limits.forked_logs_max:
+            return (
+                "logs of this site were written twice again and again, so somebody else may have its keys: it gives no "
+                "numbers any more; let an admin take over its series, remove it, and join anew"
             )
         if self.unconfirmed:
             return (

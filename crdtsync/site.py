@@ -23,7 +23,8 @@ import anyio.from_thread
 import anyio.lowlevel
 import anyio.to_thread
 
-from crdtsync import copies, folder, founding, held, leaving, members, numbering, proposals, undo
+from crdtsync import copies, folder, founding, held, leaving, limits, members, numbering, proposals, undo
+from crdtsync import series as invoicing
 from crdtsync.backup import making, schedule
 from crdtsync.backup.retention import Retention
 from crdtsync.changes import Change, Cursor
@@ -36,6 +37,7 @@ from crdtsync.errors import DamagedFile, RefusedError, RowsBehind, StorageFailur
 from crdtsync.history import History, Moment
 from crdtsync.host import Host
 from crdtsync.ids import CommitId, RecordId
+from crdtsync.issuing import Words
 from crdtsync.numbering import Numbering
 from crdtsync.opened import Opened
 from crdtsync.persons import Linking, Persons
@@ -245,6 +247,98 @@ class Site(Opened):
         if any(number is not None for number in changed.values()):
             await proposals.set_bounds(self, author, reason, changed)
         return proposals.bounds_value(await proposals.bounds_of(self.driver), {})
+
+    # -- numbers of invoices -----------------------------------------------------------------------------------------
+
+    async def add_series(
+        self,
+        name: str,
+        pattern: str,
+        *,
+        holder: str | None = None,
+        start: int = 1,
+        stands_in_for: str | None = None,
+        author: str = "",
+        reason: str = "",
+    ) -> dict[str, Any]:
+        """Found a series of invoice numbers, like "R1" with the pattern "R1-{year}-{n:05}"; the site `holder` gives
+        them, by default this one. The first number counts `start`. With `stands_in_for` it may be used in the place of
+        another series while that one's holder is away.
+
+        Raises BadValue for a pattern that will not do; RefusedError where this site is no admin, where there is such a
+        series, and where another one could ever give the same numbers; NotFound for a site that is none.
+        """
+        return await invoicing.add(self.driver, name, pattern, holder, start, stands_in_for, Words(author, reason))
+
+    async def series(self) -> list[dict[str, Any]]:
+        """All series: name, pattern, who holds it (`holder`, `held_here`), its `term`, and all `terms` so far."""
+        await self._derived()
+        return await invoicing.listed(self.driver)
+
+    async def issue(
+        self,
+        invoice: str,
+        series: str | None = None,
+        *,
+        wait: float = limits.issue_wait_s,
+        stand_in: bool = False,
+        author: str = "",
+        reason: str = "",
+        workstation: str = "",
+    ) -> dict[str, Any]:
+        """Give an invoice its number: `{"number", "series", "term"}`. Asked again, it tells the same number.
+
+        It is made ready, and its content freezes; the holder of the series gives the number. Waits at most `wait`
+        seconds for a holder elsewhere: AuthorityUnreachable then, and the invoice stays ready and is issued on contact.
+        Without a name the invoice's own series is taken, or the only one. `stand_in` takes the series that this site
+        has for the time in which the holder is away. Raises NotFound, RefusedError. Cancelled, it is as after
+        AuthorityUnreachable, or not begun.
+        """
+        words = Words(author, reason, workstation)
+        return await invoicing.issue(self.driver, invoice, series, words, wait, stand_in=stand_in)
+
+    async def cancel_invoice(
+        self,
+        invoice: str,
+        series: str | None = None,
+        *,
+        wait: float = limits.issue_wait_s,
+        author: str = "",
+        reason: str = "",
+    ) -> dict[str, Any]:
+        """Cancel an issued invoice by another one with the same lines and amounts taken back: `{"invoice", "number",
+        "series", "term"}` of that. The first becomes `cancelled` in the commit that gives this one its number.
+
+        Asked again, it tells the same. Raises what `issue` raises; RefusedError for one without a number.
+        """
+        return await invoicing.cancel(self.driver, invoice, series, Words(author, reason), wait)
+
+    async def hand_over(
+        self, name: str, to: str, *, wait: float = limits.issue_wait_s, author: str = "", reason: str = ""
+    ) -> dict[str, Any]:
+        """Give a series to the site `to`, which counts on where its holder stopped.
+
+        At another site than the holder it is a wish, which the holder carries out when it hears of it: waits at most
+        `wait` seconds for that. Raises AuthorityUnreachable, NotFound, RefusedError.
+        """
+        return await invoicing.hand_over(self.driver, name, to, Words(author, reason), wait)
+
+    async def take_over(self, name: str, to: str | None = None, *, reason: str, author: str = "") -> dict[str, Any]:
+        """Take a series from a holder that is lost, for the site `to`, by default this one: it opens the next term.
+
+        The count is never continued, since a holder that is only cut off may still be counting. Raises BadValue without
+        a reason, RefusedError where this site is no admin, NotFound.
+        """
+        return await invoicing.take_over(self.driver, name, to, Words(author, reason))
+
+    async def series_audit(self, name: str) -> list[dict[str, Any]]:
+        """Every number of a series in order: number, term, year, n, invoice, issued_at, holder, cancelled_by, or the
+        reason of its `gap`; `unseen` marks what an earlier holder gave before it heard that it had lost the series.
+
+        `crdtsync.series.as_csv` writes it as CSV. Raises NotFound.
+        """
+        await self._derived()
+        return await invoicing.audited(self.driver, name)
 
     # -- taking back -------------------------------------------------------------------------------------------------
 
@@ -506,10 +600,11 @@ class Site(Opened):
         address = None if self._serving is None else self._serving.address
         joining = [] if self._serving is None else self._serving.joining()
         branched = await copies.suspended(self)
-        waiting = await proposals.waiting(self.driver)
+        waiting = {**await proposals.waiting(self.driver), **await invoicing.waiting(self.driver)}
         backups = {"backup": schedule.described(self), "restored": schedule.restored(self)}
         known = await contacts(self.driver, derived=derived)
-        waiting |= await numbering.described(self.driver)
+        ranged = await numbering.described(self.driver)
+        waiting |= {**ranged, "numbers": {**waiting["numbers"], **ranged["numbers"]}}
         return {**describe(self, engine, branched, known), **waiting, **backups, "listen": address, "joining": joining}
 
     @property

@@ -163,9 +163,13 @@ def _draft(
             draft.left_out.append({"record": record, "kind": kind, "why": why})
             continue
         found = undone(kind, list(_turns(mine)), state.content)
+        edits = RecordEdits(kind, record, state.subject, found.edits)
+        refusal = host.frozen.refusal(edits)
+        if refusal:
+            draft.left_out.append({"record": record, "kind": kind, "why": refusal})
+            continue
         draft.later += [{"record": record, "kind": kind, **asdict(each)} for each in found.later]
         if found.edits:
-            edits = RecordEdits(kind, record, state.subject, found.edits)
             draft.planned.append(Planned(edits, said(state.content, found.edits)))
             fields = {edit.field for edit in found.edits}
             told = changes(kind, record, state.content, found.content, fields)

@@ -17,6 +17,7 @@ import pytest
 
 from crdtsync import limits
 from crdtsync.driver import _PERFORM, Driver, Notice, Signal
+from crdtsync.duties import Duty
 from crdtsync.engine import DeriveResult, WriteOutcome, WriteRequest
 from crdtsync.errors import DamagedFile, RefusedError, RottenCommit, StorageFailure, UsageError
 from crdtsync.ids import CommitHash, CommitId, DataKeyId, EpochId, Head, LogId, MemberHash, RecordId, ReplicaId
@@ -40,6 +41,12 @@ KEY, MEMBER = DataKeyId(b"k" * 16), MemberHash(b"m" * 32)
 DERIVED = DeriveResult(
     done=True, arrival=7, digest=b"\x07" * 32, records=1, changed=[], waiting=[], alarms=["A commit is held."]
 )
+
+
+@pytest.fixture(autouse=True)
+def _nobody_looks_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is, it is not idle: these disks have nothing to be looked over."""
+    monkeypatch.setattr(limits, "inspect_idle_s", 3600.0)
 
 
 class Core:
@@ -133,6 +140,10 @@ class Disk:
         self._did("new_boot")
         return LOG
 
+    @property
+    def numbers(self) -> SimpleNamespace:
+        return SimpleNamespace(confirm=lambda: self._did("confirm"))
+
     def note_recovering(self, recovering: bool) -> None:
         self._did("note_recovering", recovering)
 
@@ -173,6 +184,19 @@ class Disk:
         self._did("write", [getattr(request, "author", "decided") for request in requests], grant)
         commit: Any = SimpleNamespace(id=CommitId(LOG, 1))
         return [WriteOutcome(commit, (commit,), ()) for _ in requests], DERIVED, LOG if self.boots else None
+
+
+class Chores:
+    """Stands for the duties of a site: keeps count of how often it was asked, and gives what it was told to give."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.due_now: list[Duty] = []
+
+    def due(self, disk: Disk, grant: Any, now_ms: int) -> list[Duty]:
+        self.asked += 1
+        due, self.due_now = self.due_now, []
+        return due
 
 
 class Wire:
@@ -220,6 +244,7 @@ async def rig() -> AsyncIterator[Rig]:
     thread: StoreThread[Any] = await StoreThread.open(lambda: disk)
     try:
         driver = Driver(core, thread)  # type: ignore[arg-type]  # what a driver needs of a core
+        driver.duties = Chores()  # type: ignore[assignment]  # what a driver needs of them
         made = Rig(driver, core, disk)
         async with anyio.create_task_group() as tasks:
 
@@ -438,6 +463,46 @@ async def test_a_boot_that_had_to_be_opened_is_told_before_its_commits() -> None
         await r.driver.write(request("a"))
         told = [type(event) for event in r.core.diary]
         assert told.index(events.BootOpened) < told.index(events.Wrote)
+
+
+async def test_what_is_due_is_looked_for_when_something_changed_and_at_no_other_time() -> None:
+    async with rig() as r:
+        chores: Any = r.driver.duties
+        r.core.arrived = DERIVED.arrival
+        before = chores.asked
+        r.driver._derived(DERIVED)
+        await r.driver.in_order(lambda disk: None)
+        assert chores.asked <= before + 1, "what was due since the beginning"
+        before = chores.asked
+        for _ in range(3):
+            r.driver._derived(replace(DERIVED, changed=[("patient", RecordId("a" * 26))]))
+        await r.driver.in_order(lambda disk: None)
+        assert chores.asked == before
+        chores.due_now = [Duty(request("holder"), "the series is lost")]  # type: ignore[arg-type]
+        r.driver._derived(replace(DERIVED, changed=[("invoice", RecordId("a" * 26))]))
+        await r.driver.in_order(lambda disk: None)
+        await r.driver.in_order(lambda disk: None)
+        assert chores.asked == before + 1 and r.disk.did() == ["write"]
+        assert [notice.text for notice in r.driver.alarms if notice.kind == "duty"] == ["the series is lost"]
+        await r.wants(effects.Confirmed(), effects.NoteRecovering(False), effects.MembersChanged())
+        for _ in range(4):
+            await r.driver.in_order(lambda disk: None)
+        assert before + 2 <= chores.asked <= before + 4
+
+
+async def test_what_is_due_waits_while_this_site_may_not_write() -> None:
+    async with rig() as r:
+        chores: Any = r.driver.duties
+        r.core.arrived = DERIVED.arrival
+        r.core.recovering = True
+        before = chores.asked
+        r.driver._derived(replace(DERIVED, changed=[("series", RecordId("a" * 26))]))
+        await r.driver.in_order(lambda disk: None)
+        assert chores.asked == before
+        r.core.recovering = False
+        r.driver._derived(DERIVED)
+        await r.driver.in_order(lambda disk: None)
+        assert chores.asked == before + 1
 
 
 async def test_a_cancelled_writer_hears_of_it_when_it_is_done() -> None:

@@ -20,6 +20,7 @@ FLOORS = {
     "serve": 3, "site": 3, "status": 3, "transaction": 3,
     "brake": 3, "chosen": 3, "kept": 3, "numbering": 3, "numbers": 3, "plans": 3, "proposals": 3,
     "ranges": 3, "undo": 3, "contact": 3, "freshness": 3, "held": 3, "leaving": 3,
+    "duties": 3, "frozen": 3, "issuing": 3, "series": 3, "series_state": 3,
     "interop": 4, "testing": 4, "verify": 4,
     "cli": 5,
 }  # fmt: skip

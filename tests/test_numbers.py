@@ -107,3 +107,20 @@ def test_a_log_that_cannot_go_on_amid_a_group_refuses_the_rest_of_it_only(machin
 
     outcomes, view, _ = host.write([request(1), Deciding(spoil)], grant)
     assert outcomes[0].commits and isinstance(outcomes[1].error, RefusedError) and view.records == 1
+
+
+def test_numbers_in_logs_that_count_nowhere_any_more_close_ranges_and_series_once(machine: Machine) -> None:
+    numbers = machine.host().numbers
+    numbers.left_out(0)
+    assert not numbers.series_closed
+    numbers.left_out(1)
+    assert numbers.ranges_closed and numbers.series_closed
+    machine.store.set_meta({"numbers.series_closed": None})
+    numbers.left_out(1)
+    assert not numbers.series_closed, "known, and seen to"
+    numbers.left_out(2)
+    assert numbers.series_closed
+    numbers.left_out(2, 9)
+    assert numbers.refusal(machine.grant()) == ""
+    numbers.left_out(3, 9)
+    assert "somebody else may have its keys" in numbers.refusal(machine.grant())

@@ -10,10 +10,9 @@ from crdtsync import errors
 
 PUBLIC = [
     "AddressInUse", "AlreadyOpen", "AuthorityUnreachable", "BadSignature", "BadValue", "Braked", "CrdtSyncError",
-    "DamagedFile",
-    "EnvironmentFailure", "InvitationRefused", "Malformed", "NotAMember", "NotFound", "PeerError", "Poisoned",
-    "RefusedError", "RottenCommit", "RowsBehind", "SealBroken", "Site", "StorageFailure", "TooLarge", "Undecided",
-    "UnknownField", "UnknownKind", "Unreachable", "UsageError", "WrongPassphrase",
+    "DamagedFile", "EnvironmentFailure", "InvitationRefused", "Malformed", "NotAMember", "NotFound", "PeerError",
+    "Poisoned", "RefusedError", "RottenCommit", "RowsBehind", "SealBroken", "Site", "StorageFailure", "TooLarge",
+    "Undecided", "UnknownField", "UnknownKind", "Unreachable", "UsageError", "WrongPassphrase",
 ]  # fmt: skip
 
 

@@ -1,1 +1,1 @@
-"""Pure rules of duties that one replica holds at a time: which number comes next, and who may give it."""
+"""Duties and numbers that one site has at a time: pure rules, without records, clock or disk."""

@@ -17,6 +17,7 @@ from crdtsync.cli import (
     copies,
     exchange,
     founding,
+    invoices,
     leaving,
     past,
     persons,
@@ -25,6 +26,7 @@ from crdtsync.cli import (
     ranges,
     records,
     resolve,
+    series,
     serving,
     show,
     state,
@@ -39,9 +41,8 @@ TRACEBACK = "CRDTSYNC_TRACEBACK"
 ORDER = [
     "create", "invite", "confirm", "join", "serve", "status", "digest", "record", "query", "search", "import",
     "conflicts", "resolve", "history", "revert", "reverts", "proposals", "approve", "reject", "brake", "link",
-    "unlink", "persons", "range", "number", "members", "revoke", "close", "late", "backup", "restore", "succeed",
-    "recover", "verify",
-    "rebuild", "demo",
+    "unlink", "persons", "range", "number", "series", "invoice", "hand-over", "take-over", "members", "revoke", "close",
+    "late", "backup", "restore", "succeed", "recover", "verify", "rebuild", "demo",
 ]  # fmt: skip
 """How the help lists the verbs: as one meets them."""
 
@@ -67,6 +68,9 @@ for group in (founding, serving, state, questions, exchange, resolve, past, undo
     app.add_typer(group.app)
 for group in (leaving, copies, demo):
     app.add_typer(group.app)
+app.add_typer(series.duties)
+app.add_typer(series.app, name="series")
+app.add_typer(invoices.app, name="invoice")
 app.add_typer(records.app, name="record")
 app.add_typer(conflicts.app, name="conflicts")
 app.add_typer(ranges.app, name="range")

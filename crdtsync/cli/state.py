@@ -33,8 +33,9 @@ def status(folder: Folder, passphrase_file: PassphraseFile = None, as_json: Json
         show.emit_json(told)
         return
     apart = {"records", "peers", "frontier", "files", "recovering", "suspended", "superseded"}
-    apart |= {"proposals", "rederiving", "backup", "belongs", "numbers"}
-    for sentence in (*copied(folder, told), *rederiving(told), *backed_up(folder, told), *numbers_said(told)):
+    apart |= {"proposals", "rederiving", "backup", "belongs", "numbers", "invoices_waiting"}
+    said = (*copied(folder, told), *rederiving(told), *backed_up(folder, told), *numbers_said(told), *numbers(told))
+    for sentence in said:
         show.say(sentence)
     if not told["belongs"]:
         show.say("The practice has closed or removed this site: what is here can be read, nothing is written or sent.")
@@ -75,6 +76,14 @@ def rederiving(told: Mapping[str, Any]) -> Iterator[str]:
             f"{show.counted(each['total'], 'record')} have them in their tables. All else goes on meanwhile; questions "
             "that ask for them wait."
         )
+
+
+def numbers(told: Mapping[str, Any]) -> Iterator[str]:
+    """What `status` says in sentences of numbers that cannot be given, and of invoices that wait for one."""
+    if told["series_held"] and told["numbers"]["refused"]:
+        yield f"Numbers of {', '.join(told['series_held'])}: {told['numbers']['refused']}"
+    for each in told["invoices_waiting"]:
+        yield f"Invoice {each['invoice']} waits for a number of {each['series']}: {each['why']}"
 
 
 @action("status")

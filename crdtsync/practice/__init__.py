@@ -27,6 +27,7 @@ from crdtsync.practice.medication import (
 )
 from crdtsync.practice.number_range import NumberBlock, NumberRange, RangeClosing, RangeRelease
 from crdtsync.practice.patient import Address, Patient
+from crdtsync.practice.series import Series, SeriesCount, SeriesGap, SeriesTerm, SeriesWish
 from crdtsync.practice.settings import Setting, Task, Template, TemplateVersion
 from crdtsync.practice.visit import Visit
 
@@ -65,6 +66,11 @@ __all__ = [
     "Remark",
     "Reminder",
     "Resolution",
+    "Series",
+    "SeriesCount",
+    "SeriesGap",
+    "SeriesTerm",
+    "SeriesWish",
     "Setting",
     "Slot",
     "Task",

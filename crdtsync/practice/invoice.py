@@ -36,7 +36,7 @@ class Invoice(Record, kind="invoice"):
     """A bill (FHIR Invoice). Its number comes from the holder of its series, and its content freezes when issued."""
 
     billing: ClassVar[bool] = True
-    indexes: ClassVar[tuple[str, ...]] = ("number",)
+    indexes: ClassVar[tuple[str, ...]] = ("number", "series", "status")
 
     patient: Link | None = once()
     recipient: str | None = register()

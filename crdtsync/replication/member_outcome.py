@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from crdtsync.ids import CommitHash, CommitId, EpochId, Head, LogId, MemberHash, PracticeId, ReplicaId, replica_of
 from crdtsync.replication.member_graph import Grant, Grants, Graph, Node, granted
+from crdtsync.replication.member_indices import site_indices
 from crdtsync.replication.member_records import (
     Add,
     Address,
@@ -39,6 +40,7 @@ def outcome(graph: Graph, known: int, practice: PracticeId) -> State:
         successions=_successions(graph, known, grants),
         holds=_holds(graph, known),
         held_by=HeldBy(graph, known),
+        indices=site_indices(graph, known),
     )
 
 

@@ -97,7 +97,7 @@ class State:
     a log of such a member that is missing there does not count at all. `frozen` says where forked logs end (L3),
     `successions` what admins decided about replicas that had branched (L4). `holds` are the commits that nobody
     applies, by place and hash, each with the word for why; they stay whoever is removed. `held_by` tells who knew of a
-    hold (L6).
+    hold (L6). `indices` numbers the sites, active or not (see `member_indices`).
     """
 
     practice: PracticeId
@@ -111,6 +111,7 @@ class State:
     held_by: Callable[[Iterable[MemberHash], CommitId], bool] = field(
         default=lambda members, commit: False, repr=False, compare=False
     )
+    indices: Mapping[ReplicaId, int] = field(default_factory=dict)
 
     @cached_property
     def held(self) -> int:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from crdtsync import limits
+from crdtsync.duties import KINDS
 from crdtsync.engine import DeriveResult, DueHold, Engine, WriteGrant, WriteOutcome, WriteRequest
 from crdtsync.errors import RefusedError, RottenCommit
 from crdtsync.host import Deciding, Host
 from crdtsync.ids import PracticeId, replica_of
 from crdtsync.ranges import KIND as RANGE
 from crdtsync.replication import effects, events
+from crdtsync.testing.billing import Billing
 from crdtsync.testing.care import care, sign_holds
 from crdtsync.testing.disk import ROTTEN_VIEW
 from crdtsync.testing.ground import Machine, World
@@ -41,6 +44,8 @@ class Node(Process):
         self.care_s = machine.sync_s
         self.rebuilds = False
         """A person asks for a new view at the next start."""
+        self.billing: Billing | None = None
+        """Whoever looks at what this site does about series of numbers; None in worlds without any."""
 
     @property
     def keeper(self) -> Engine:
@@ -69,6 +74,8 @@ class Node(Process):
             now_ms=self.wall_ms,
         )
         self.holds_due: Sequence[DueHold] = ()
+        self._duties_due = True
+        self._duties_queued = False
         self._rot = False
         self.replica = self._core(
             membership, self.host.log, line=self.host.engine.line, recovering=self.host.recovering
@@ -105,6 +112,7 @@ class Node(Process):
     def _confirm(self) -> None:
         self.host.numbers.confirm()
         self.tend_if_ranges()
+        self.duties_soon()
 
     def tend_if_ranges(self) -> None:
         """Let the ranges do what they do by themselves, in a practice that has some."""
@@ -135,16 +143,8 @@ class Node(Process):
             self._write_queued = True
             self.queue(self.machine.sync_s, self._write_group)
         self._tending = False  # asked for once more at most, when it is in a later group
-        membership = self.replica.membership
-        epoch = membership.state().sealing_epoch()
         try:
-            if epoch is None:
-                raise RefusedError("every key epoch has a removed reader")
-            if self.replica.recovering or self.replica.superseded:
-                raise RefusedError("newer commits of this site are fetched first, or another copy of it goes on")
-            suspended = self.replica_id in self.replica.suspended
-            grant = WriteGrant(tuple(membership.heads), epoch, membership.state().closed, suspended)
-            outcomes, view, boot = self.host.write([pending.request for pending in group], grant)
+            outcomes, view, boot = self.host.write([pending.request for pending in group], self.grant())
         except BaseException as error:
             for pending in group:
                 pending.done(None)
@@ -172,12 +172,46 @@ class Node(Process):
                 return
         self.derived(view)
 
+    def grant(self) -> WriteGrant:
+        """Under what this site may write now. Raises RefusedError."""
+        membership = self.replica.membership
+        epoch = membership.state().sealing_epoch()
+        if epoch is None:
+            raise RefusedError("every key epoch has a removed reader")
+        if self.replica.recovering or self.replica.superseded:
+            raise RefusedError("newer commits of this site are fetched first, or another copy of it goes on")
+        suspended = self.replica_id in self.replica.suspended
+        return WriteGrant(tuple(membership.heads), epoch, membership.state().closed, suspended)
+
+    # -- duties --------------------------------------------------------------------------------------------------------
+
+    def duties_soon(self) -> None:
+        """Something has changed by which this site may have to do something about series of numbers."""
+        self._duties_due = True
+        if self.billing is not None and not self._deriving and not self._duties_queued:
+            self._duties_queued = True
+            self.queue(self.machine.read_s, self._look_for_duties)
+
+    def _look_for_duties(self) -> None:
+        self._duties_queued = self._duties_due = False
+        billing = self.billing
+        if billing is None:
+            return
+        try:
+            due = billing.duties.due(self.host, self.grant(), self.wall_ms())
+        except RefusedError:
+            self._duties_due = True
+            return
+        for duty in due:
+            self.write(duty.deciding, partial(billing.did, self, duty))
+
     def members_changed(self) -> None:
         """Learn the epochs that came, then care for the membership."""
         with suppress(RottenCommit):
             if self.host.learn(self.replica.membership.state()):
                 self.derive_waiting()
         self.tend_if_ranges()
+        self.duties_soon()
         life = self.life
         self.world.timeline.after(
             self.care_s,
@@ -235,6 +269,8 @@ class Node(Process):
         self._tended = self._tended or result.done
         if result.done:
             self.handle(events.Derived(result.arrival, result.digest, result.waiting, result.held))
+        if self.up and (self._duties_due or any(kind in KINDS for kind, _ in result.changed)):
+            self.duties_soon()
 
     def mended(self) -> None:
         """Commits are whole again: what could not be done without them can be done now."""

@@ -91,6 +91,10 @@ class Options:
     asks: int = 0
     forges: bool = False
     ranges: bool = False
+    series: bool = False
+    hand_overs: int = 0
+    take_overs: int = 0
+    year_change: bool = False
 
     @property
     def calm(self) -> bool:
@@ -157,6 +161,10 @@ def draw(streams: Streams) -> Options:
         pair=streams("options/pair").random() < 0.1,
         asks=_asks(streams),
         ranges=bool(some("ranges", 0.35, (1,))),
+        series=streams("options/series").random() < 0.25,
+        hand_overs=some("hand-overs", 0.6, (1, 2, 4)),
+        take_overs=some("take-overs", 0.5, (1, 1, 2, 4)),
+        year_change=streams("options/year change").random() < 0.5,
     )
     # A copied disk is one machine too many: it is told apart from what else happens to a site's name and disk.
     clone = not (plain.removal or plain.restore or plain.tight) and bool(some("clone", 0.25, (1,)))

@@ -164,13 +164,14 @@ def _repair_records(node: Node, effect: effects.RepairRecords) -> bool:
 
 def _note_recovering(node: Node, effect: effects.NoteRecovering) -> bool:
     node.step(f"is recovering: {effect.recovering}")
-
-    def job() -> None:
-        node.host.note_recovering(effect.recovering)
-        node.tend_if_ranges()
-
-    node.queue(node.machine.sync_s, job)
+    node.queue(node.machine.sync_s, lambda: _noted(node, effect))
     return True
+
+
+def _noted(node: Node, effect: effects.NoteRecovering) -> None:
+    node.host.note_recovering(effect.recovering)
+    node.tend_if_ranges()
+    node.duties_soon()
 
 
 def _members_changed(node: Process, effect: effects.MembersChanged) -> bool:

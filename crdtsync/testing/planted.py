@@ -10,10 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from crdtsync.authority.terms import Tenure
 from crdtsync.clock import HybridClock
 from crdtsync.documents import delta
+from crdtsync.engine import WriteRequest
 from crdtsync.engine.derive import Group
 from crdtsync.errors import BadSignature, PeerError, StorageFailure
+from crdtsync.host import Deciding
 from crdtsync.ids import Head, LogId, RecordId, client_id, replica_of
 from crdtsync.replication import effects, events, messages, serving
 from crdtsync.replication.codec import unpack
@@ -579,6 +582,49 @@ def _forget_followers(node: Node) -> None:
     _patch(node.host.ranges, "followers", list)
 
 
+def _continue_count(node: Node) -> None:
+    """Whoever takes a series over counts on, in the term of the one that is said to be lost."""
+
+    def opened(terms: Any, site: str, indices: Any, *, anew: bool = False) -> Tenure:
+        last = max(terms)
+        return Tenure(last.term, last.step + 1, site)
+
+    if node.billing is not None:
+        _patch(node.billing.duties, "opened", opened)
+
+
+def _number_twice(node: Node) -> None:
+    """One in four numbers is given without counting on, and nobody looks whether an invoice has it already."""
+    host = node.host
+    write, holding, count = host.write, node.disk.holding, 0
+
+    def without_count(request: WriteRequest | None) -> WriteRequest | None:
+        nonlocal count
+        kinds = [edits.kind for edits in request.records] if request is not None else []
+        if request is None or "invoice" not in kinds or "series" not in kinds:
+            return request
+        count += 1
+        if count % 4:
+            return request
+        return replace(request, records=[edits for edits in request.records if edits.kind != "series"])
+
+    def forgetting(requests: Sequence[Any], grant: Any) -> Any:
+        changed = [
+            Deciding(lambda *at, make=each.make: without_count(make(*at))) if isinstance(each, Deciding) else each
+            for each in requests
+        ]
+        return write(changed, grant)
+
+    _patch(host, "write", forgetting)
+    if "holding" not in vars(node.disk):
+        _patch(node.disk, "holding", lambda kind, by, value: [] if by == ("number",) else holding(kind, by, value))
+
+
+def _number_unconfirmed(node: Node) -> None:
+    """Numbers are given although nobody has confirmed that the disk is up to date."""
+    _patch(node.host.numbers, "refusal", lambda grant: "")
+
+
 PLANTED: Final[dict[str, Planted]] = {
     bug.name: bug
     for bug in (
@@ -608,6 +654,11 @@ PLANTED: Final[dict[str, Planted]] = {
         Planted("believe-anybody", "questions and answers are taken from whoever forges them (L6)", _believe_anybody),
         Planted("forget-cancelled", "a cancelled question is answered", _forget_cancelled),
         Planted("keep-questions", "questions to third sites are not passed on", _keep_questions),
+
+
+        Planted("continue-count", "a take-over goes on with the count of whoever is said to be lost", _continue_count),
+        Planted("number-twice", "a number is now and then given without counting on", _number_twice),
+        Planted("number-unconfirmed", "numbers are given from a disk that may be out of date", _number_unconfirmed),
         Planted("adopt-any-stamp", "the clock follows stamps that lie far ahead", _adopt_any_stamp),
         Planted("apply-twice", "what comes in twice counts as new (L2)", _apply_twice),
         Planted("chatter", "sites at rest tell each other all they have (L7)", _chatter),

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Final
 
 from crdtsync.testing import inquiries, oracles
+from crdtsync.testing.billing import Billing
 from crdtsync.testing.disk import SYNC_FAILED
-from crdtsync.testing.faults import FAULTS, numbers
+from crdtsync.testing.faults import FAULTS, duties, numbers
 from crdtsync.testing.ground import Machine
 from crdtsync.testing.node import Node
 from crdtsync.testing.options import TIGHT_LIMITS, Options, edges, weather
@@ -46,10 +47,18 @@ class Story(World):
         self.refusing: dict[str, int] = {}
         """By name, how many writes a disk still takes before it refuses one."""
         self.full_until: dict[str, float] = {}
+        self.billing = Billing(self) if options.series else None
+        """Series of numbers, where the practice has any."""
         self.parted_until: dict[str, float] = {}
         """Lines, by name, that stay cut so long although a contact was planned."""
         if options.clocks_wild:
             self.expected_alarms.add("minutes ahead")
+
+    def opened(self, node: Node) -> None:
+        """Sites of a practice with series look after them."""
+        node.billing = self.billing
+        duties.started(self, node)
+        super().opened(node)
 
     # -- what machines are asked to bear ------------------------------------------------------------------------------
 
@@ -113,6 +122,8 @@ class Story(World):
                 self.inquiries.last_round()
             numbers.finish(self)
             self.check()
+            if self.billing is not None:
+                self.billing.verdict(self.members())
             for process in self.everybody():
                 process.count_links()
             if options.calm:

@@ -19,6 +19,8 @@ GROUPS = {
     "range": ("set", "release", "stop", "list"),
     "number": ("patient",),
     "conflicts": ("list", "show", "assign", "comment", "acknowledge", "dismiss", "reopen"),
+    "series": ("add", "list", "audit"),
+    "invoice": ("issue", "cancel"),
 }
 VERBS = [[verb] for verb in ORDER if verb not in GROUPS] + [[group, verb] for group in GROUPS for verb in GROUPS[group]]
 

@@ -36,7 +36,7 @@ async def forge(server: Server, record: str, delta: bytes) -> None:
     """Append a commit to the log of a site that nobody serves: a change to a patient, past every gate, not derived."""
     async with Site.open(server.folder, passphrase=PASSPHRASE) as site:
         await site.digest()
-        grant = site.driver._grant()
+        grant = site.driver.grant()
 
         def append(host: Host) -> None:
             engine = host.engine

@@ -31,6 +31,7 @@ FOUND_BY = {
     "chatter": 7,
     "clear-text": 9,
     "closing-cuts": 39,
+    "continue-count": 21,
     "continue-without-proof": 24,
     "credit-leak": 0,
     "drop-delete": 0,
@@ -51,6 +52,8 @@ FOUND_BY = {
     "no-feed-move": 2,
     "no-relay": 0,
     "number-before-durable": 18,
+    "number-twice": 10,
+    "number-unconfirmed": 10,
     "removal-drops-attested": 0,
     "retry-sync": 27,
     "rotation-loses": 0,
@@ -134,8 +137,12 @@ def test_worlds_differ_in_kind() -> None:
     switches = ("rough", "removal", "restore", "clone", "tight", "large", "calm", "days", "versions", "pair")
     for option in (*switches, "forges", "ranges"):
         assert {getattr(world, option) for world in worlds} == {True, False}
+    for option in ("series", "year_change"):
+        assert {getattr(world, option) for world in worlds} == {True, False}
     for fault in ("archives", "newcomers", "clogs", "outages", "freezes", "clock_jumps", "io_errors", "full_disks"):
         assert {getattr(world, fault) > 0 for world in worlds} == {True, False}
+    for fault in ("hand_overs", "take_overs"):
+        assert {getattr(world, fault) > 0 for world in worlds if world.series} == {True, False}
     for fault in ("rotten_commits", "rotten_documents", "rotations", "drift", "care_s", "asks"):
         assert {getattr(world, fault) > 0 for world in worlds} == {True, False}
     assert {habit for seed in range(500) for habit in draw(Streams(seed)).hostile} == {*HABITS, *LIES}

@@ -13,6 +13,7 @@ from crdtsync.testing.faults import (
     clocks,
     copies,
     disks,
+    duties,
     forks,
     hostile,
     lines,
@@ -38,5 +39,6 @@ FAULTS: Final[tuple[Callable[[Story], None], ...]] = (
     poison.plan,
     forks.plan,
     numbers.plan,
+    duties.plan,
 )
 """All kinds, in the order in which they are planned."""
