@@ -372,10 +372,10 @@ class Driver:
             pending.done.set()
             if isinstance(outcome.error, Braked) and outcome.error.new:
                 self._alarm(effects.Alarm("proposal", str(outcome.error)))
-        for text in told:
-            self._alarm(effects.Alarm("range", text))
             if pending.alarm and outcome.commits:
                 self._alarm(effects.Alarm("duty", pending.alarm))
+        for text in told:
+            self._alarm(effects.Alarm("range", text))
         if boot is not None:
             self.handle(events.BootOpened(boot))
         commits = [commit for outcome in outcomes for commit in outcome.commits]
