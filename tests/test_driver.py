@@ -43,6 +43,7 @@ class Core:
         self.id = OWN
         self.wakeup = math.inf
         self.recovering = self.superseded = False
+        self.suspended: dict[ReplicaId, Any] = {}
         self.stored = Frontier()
         self.arrived = 0
         self.peers: dict[int, Any] = {}
@@ -95,7 +96,7 @@ class Disk:
     def did(self) -> list[str]:
         return [what for what, _ in self.diary if what != "derive"]
 
-    def append(self, commits: Any, keys: Any, now: int) -> None:
+    def append(self, commits: Any, keys: Any) -> None:
         self._did("append", commits, keys)
 
     def add_members(self, records: Any) -> None:
@@ -195,7 +196,7 @@ class Rig:
 async def rig() -> AsyncIterator[Rig]:
     core, disk = Core(), Disk()
     core.membership.state = lambda: SimpleNamespace(
-        sealing_epoch=core.sealing_epoch, active=core.active_member, closed={}
+        sealing_epoch=core.sealing_epoch, active=core.active_member, closed={}, members={}
     )
     thread: StoreThread[Any] = await StoreThread.open(lambda: disk)
     try:
