@@ -321,8 +321,8 @@ def test_a_world_at_rest_that_chatters_is_a_failure(monkeypatch: pytest.MonkeyPa
     assert made.network.messages == chatter
 
     def say_much(after: float) -> None:
+        said = b"\x91\xcc\xc9"
         for _ in range(200):
-            said = b"\x91\xcc\xc9"
             made.timeline.after(after, lambda: made.network.send(made.node("Jena"), _link(made), said, False))
 
     say_much(1.0)
