@@ -28,6 +28,13 @@ from .sites import cancelled_at, patience_s
 
 pytestmark = pytest.mark.anyio
 
+
+@pytest.fixture(autouse=True)
+def busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk of these tests has nothing to be looked over, also on a machine so slow that it seems idle."""
+    monkeypatch.setattr(limits, "inspect_idle_s", 3_600.0)
+
+
 OWN, OTHER = ReplicaId(b"o" * 16), ReplicaId(b"x" * 16)
 LOG = LogId(OWN + b"1" * 8)
 KEY, MEMBER = DataKeyId(b"k" * 16), MemberHash(b"m" * 32)
