@@ -35,18 +35,13 @@ def busy(monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk of these tests has nothing to be looked over, also on a machine so slow that it seems idle."""
     monkeypatch.setattr(limits, "inspect_idle_s", 3_600.0)
 
+
 OWN, OTHER = ReplicaId(b"o" * 16), ReplicaId(b"x" * 16)
 LOG = LogId(OWN + b"1" * 8)
 KEY, MEMBER = DataKeyId(b"k" * 16), MemberHash(b"m" * 32)
 DERIVED = DeriveResult(
     done=True, arrival=7, digest=b"\x07" * 32, records=1, changed=[], waiting=[], alarms=["A commit is held."]
 )
-
-
-@pytest.fixture(autouse=True)
-def _nobody_looks_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However slow the machine is, it is not idle: these disks have nothing to be looked over."""
-    monkeypatch.setattr(limits, "inspect_idle_s", 3600.0)
 
 
 class Core:

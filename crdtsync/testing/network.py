@@ -253,6 +253,11 @@ class Network:
 
         return down
 
+    @property
+    def drained_at(self) -> float:
+        """When all that is on lines now has been put on them."""
+        return max((one[1].ends[one[2]].line_free_at for one in self._at.values()), default=0.0)
+
     # -- messages ----------------------------------------------------------------------------------------------------
 
     def send(self, station: Station, link: int, message: bytes, urgent: bool) -> None:

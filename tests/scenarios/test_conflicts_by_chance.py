@@ -8,7 +8,7 @@ from tests.scenarios.schedules import settled
 
 
 def test_all_sites_list_the_same() -> None:
-    assert sum(settled(seed) for seed in range(5)) > 30, "these schedules do make conflicts"
+    assert sum(settled(seed) for seed in range(8)) > 50, "these schedules do make conflicts"
 
 
 @pytest.mark.slow
