@@ -22,8 +22,8 @@ the next loading of the document: two sites with equal logs would come to differ
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final, NamedTuple, NoReturn
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple, NoReturn, TypeAlias
 
 from crdtsync import limits
 from crdtsync.errors import Poisoned
@@ -44,17 +44,23 @@ _TEXTS: Final = {_ONE_TEXT + bytes([size]): 3 + size for size in range(128)}
 _NOTHING: Final[Mapping[int, int]] = {}
 
 
+Unit: TypeAlias = tuple[int, int]
+"""One struct of clock 1, or one UTF-16 unit of a text, by its writer's client id and its clock."""
+
+
 class Reach(NamedTuple):
     """What a delta adds and what it builds on, in clocks.
 
     Its structs are those of `client` from `start` up to `end` (both 0 when it has none). `needs` tells for each writer
-    how many of its structs the delta refers to or deletes: a document must have them before.
+    how many of its structs the delta refers to or deletes: a document must have them before. `between` tells between
+    which characters others are typed: the first of each two must stand before the second (`order.in_order`).
     """
 
     client: int
     start: int
     end: int
     needs: Mapping[int, int]
+    between: Sequence[tuple[Unit, Unit]] = ()
 
 
 def check_delta(delta: bytes, client: int) -> Reach:
@@ -67,8 +73,9 @@ def check_delta(delta: bytes, client: int) -> Reach:
     """
     if len(delta) > limits.delta_bytes_max:
         _refuse(f"has {len(delta)} bytes; at most {limits.delta_bytes_max} are taken")
+    between: list[tuple[Unit, Unit]] = []
     try:
-        start, end, at, needs = (0, 0, 1, dict[int, int]()) if delta[0] == 0 else _run(delta, client)
+        start, end, at, needs = (0, 0, 1, dict[int, int]()) if delta[0] == 0 else _run(delta, client, between)
         if delta[at] or at + 1 != len(delta):
             at = _deletions(delta, at, needs)
             if at != len(delta):
@@ -79,7 +86,7 @@ def check_delta(delta: bytes, client: int) -> Reach:
         if needs[client] > end:
             _refuse("deletes structs of its own that it does not carry")
         needs[client] = start
-    return Reach(client, start, end, needs or _NOTHING)
+    return Reach(client, start, end, needs or _NOTHING, between or ())
 
 
 def _refuse(what: str) -> NoReturn:
@@ -100,8 +107,9 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
     _refuse("has a number that does not end")
 
 
-def _run(data: bytes, client: int) -> tuple[int, int, int, dict[int, int]]:
-    """Walk the structs of the one writer: their first clock, the one behind them, where they end, what they need."""
+def _run(data: bytes, client: int, between: list[tuple[Unit, Unit]]) -> tuple[int, int, int, dict[int, int]]:
+    """Walk the structs of the one writer: their first clock, the one behind them, where they end, what they need.
+    `between` learns between what they stand."""
     if data[0] > 1:
         _refuse("carries structs of several writers")
     structs, at = _number(data, 1)
@@ -119,7 +127,7 @@ def _run(data: bytes, client: int) -> tuple[int, int, int, dict[int, int]]:
             at = value + _TEXTS[data[value : value + 3]]
             clock += 1
         except KeyError:
-            length, at = _struct(data, at, client, clock, needs)
+            length, at = _struct(data, at, client, clock, needs, between)
             clock += length
     if clock > _CLOCK_MAX:
         _refuse("counts beyond all clocks")
@@ -139,12 +147,17 @@ def _text_value(data: bytes, at: int) -> tuple[int, int]:
     return 1, at + size
 
 
-def _struct(data: bytes, at: int, client: int, clock: int, needs: dict[int, int]) -> tuple[int, int]:
+def _struct(
+    data: bytes, at: int, client: int, clock: int, needs: dict[int, int], between: list[tuple[Unit, Unit]]
+) -> tuple[int, int]:
     """Walk any struct, which has this clock; its length in clock and where it ends. `needs` learns what it names."""
     info = data[at]
     content = info & 0x1F
     if info & 0xC0:
+        if content == _VALUES and info & _RIGHT:
+            _refuse("puts a value before another one of its slot")
         at += 1
+        sides = []
         for side in (_LEFT, _RIGHT):
             if info & side:
                 author, at = _number(data, at)
@@ -153,6 +166,9 @@ def _struct(data: bytes, at: int, client: int, clock: int, needs: dict[int, int]
                     _refuse("names a place that is none")
                 if place >= needs.get(author, 0):
                     needs[author] = place + 1
+                sides.append((author, place))
+        if len(sides) == 2:
+            between.append((sides[0], sides[1]))
     else:
         at = _root(data, at + 1, bool(info & _KEYED))
         if content == (_STRING if info & _KEYED else _VALUES):

@@ -20,8 +20,9 @@ from pycrdt import _pycrdt as crdt
 
 from crdtsync import limits
 from crdtsync.documents.count import raised
-from crdtsync.documents.delta import Reach
+from crdtsync.documents.delta import Reach, Unit
 from crdtsync.documents.edits import Edit, EditCounter, EditEntry, EditText, Restore, SetField
+from crdtsync.documents.order import in_order
 from crdtsync.documents.slots import canonical, items_of, parse_items, slot_key
 from crdtsync.documents.text import rebase
 from crdtsync.errors import BadValue, Poisoned
@@ -84,7 +85,7 @@ class Document:
         at `own`, if the delta is to be applied behind others that end there. Costs less than 1 µs, but for the first
         question to a document that was loaded.
         """
-        client, start, end, needs = reach
+        client, start, end, needs, _ = reach
         clocks = self._clocks
         if clocks is None:
             clocks = self._clocks = self._guarded(_clocks_of)
@@ -98,11 +99,12 @@ class Document:
     def apply(self, delta: bytes, reach: Reach | None = None) -> None:
         """Apply a delta that passed `check_delta`, and that fits. Deltas come in causal order (L2), in any batching.
 
-        `reach` is what the check gave, if it is at hand. Raises Poisoned when the library cannot take it, or would have
-        another document after `state` than before; then this document is broken.
+        `reach` is what the check gave; without it, nothing is looked at that was found right when this delta was first
+        applied. Raises Poisoned when the library cannot take it, or would have another document after `state` than
+        before; then this document is broken.
         """
         self._content = None
-        self._guarded(lambda doc: _apply(doc, delta))
+        self._guarded(lambda doc: _apply(doc, delta, reach.between if reach else ()))
         if reach is None:
             self._clocks = None
         elif reach.end and self._clocks is not None:
@@ -259,13 +261,15 @@ def _own_slot(edit: SetField | EditEntry, tag: str) -> str:
     return slot_key(edit.field, tag, edit.key if isinstance(edit, EditEntry) else None)
 
 
-def _apply(doc: crdt.Doc, delta: bytes) -> None:
+def _apply(doc: crdt.Doc, delta: bytes, between: Sequence[tuple[Unit, Unit]]) -> None:
     transaction = doc.create_transaction()
     try:
         before = _texts(doc, transaction)
         doc.apply_update(transaction, delta)
     finally:
         transaction.drop()
+    if between and not in_order(doc, between):
+        raise ValueError("text between characters that do not stand in this order")
     if before or _NEW_TEXT in delta:
         _check_texts(doc, before)
 
@@ -304,11 +308,12 @@ def _check_texts(doc: crdt.Doc, before: Mapping[str, str]) -> None:
 
 
 def _seen(doc: crdt.Doc) -> tuple[dict[str, str], list[Any]]:
-    """The texts and each writer's clock."""
+    """The texts that say something, and each writer's clock."""
     transaction = doc.create_transaction()
     try:
         numbers = _numbers(doc.get_state(transaction))
-        return _texts(doc, transaction), sorted(zip(numbers[1::2], numbers[2::2], strict=True))
+        texts = {name: text for name, text in _texts(doc, transaction).items() if text}
+        return texts, sorted(zip(numbers[1::2], numbers[2::2], strict=True))
     finally:
         transaction.drop()
 

@@ -299,7 +299,7 @@ def _drop_delete(node: Node) -> None:
         nonlocal count
         count += 1
         if count % 5 == 0:
-            end = 1 if each[0] == 0 else delta._run(each, client_id(stored.commit.header.log, found.record))[2]
+            end = 1 if each[0] == 0 else delta._run(each, client_id(stored.commit.header.log, found.record), [])[2]
             each = each[:end] + b"\0"
         apply(stored, found, each, reach)
 

@@ -229,3 +229,12 @@ def test_half_a_character_cannot_be_deleted() -> None:
     fresh, _ = writers()
     fresh.apply(whole)
     assert fresh.content().texts == {"note": "ab"}
+
+
+def test_an_empty_text_that_was_only_asked_for_changes_no_verdict() -> None:
+    """It is in memory and in no state: what others wrote was once refused for it."""
+    mine = Document(CLIENT)
+    assert mine.write(tag="mineaaaa", sequence=1, stamp=1, edits=[EditText("plan", "", (Hunk(0, 0, ""),))]) == b""
+    other = Document(OTHER)
+    mine.apply(other.write(tag="otheraaa", sequence=1, stamp=1, edits=[EditText("note", "", (Hunk(0, 0, "😀"),))]))
+    assert mine.content() == other.content()

@@ -257,6 +257,18 @@ def test_text_positions_are_bytes() -> None:
     assert str(text) == "ü!x"
 
 
+def test_text_between_a_character_and_itself_stands_elsewhere_after_loading() -> None:
+    """What `order.in_order` refuses: the library goes by a place that it has just cut in two."""
+    doc = Doc(client_id=7)
+    text = doc.get("t:note", type=Text)
+    text += "abcdef"
+    doc.apply_update(bytes([1, 1, 9, 0, 0xC4, 7, 3, 7, 3, 1]) + b"?" + b"\0")
+    again = Doc(client_id=7)
+    again.apply_update(doc.get_update())
+    assert str(text) == "abc?def"
+    assert str(again.get("t:note", type=Text)) != str(text)
+
+
 def test_numbers_come_back_as_floats() -> None:
     document = Doc(client_id=1)
     root = document.get("r", type=Map)

@@ -112,13 +112,13 @@ def meet(state: bytes, held: Held, delta: bytes) -> None:
     the document holds makes no panic, and whoever writes after it, honestly, has what everybody has.
     """
     try:
-        check_delta(delta, author_of(delta))
+        reach = check_delta(delta, author_of(delta))
     except Poisoned:
         return
     fitting = held.copy().fits(delta)
     document = Document(HONEST, state)
     try:
-        document.apply(delta)
+        document.apply(delta, reach)
         _look(document)
     except Poisoned as error:
         assert not fitting or "Panic" not in str(error), f"what passed the gate made the library panic: {error}"
