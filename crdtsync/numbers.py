@@ -63,6 +63,12 @@ class Numbers:
         """The same of the series that it holds."""
         return self._store.meta(META_SERIES_CLOSED) is not None
 
+    @property
+    def given_up(self) -> bool:
+        """Whether so many logs of this replica were written twice that it gives no numbers any more, and says no more
+        of itself that the next fork would only make it say again."""
+        return int(self._store.meta(_META_FORKED) or b"0") >= limits.forked_logs_max
+
     def confirm(self) -> None:
         """Another site has confirmed it, or a person has."""
         if self.unconfirmed:
@@ -93,7 +99,7 @@ class Numbers:
                 "this site's folder runs twice, or did: numbers wait until an admin signs which copy goes on "
                 "(`crdtsync succeed`; `status` lists the copies)"
             )
-        if int(self._store.meta(_META_FORKED) or b"0") >= limits.forked_logs_max:
+        if self.given_up:
             return (
                 "logs of this site were written twice again and again, so somebody else may have its keys: it gives no "
                 "numbers any more; let an admin take over its series, remove it, and join anew"

@@ -200,7 +200,7 @@ class Ranges(Known):
             return None
         known = self.known()
         self._teller.look(self.site, known, self.sources(known), self.called, left=self._left(known))
-        if grant.suspended:  # two copies that told each other of what each has lost would never end
+        if grant.suspended or self.numbers.given_up:  # two that told each other of what each has lost would never end
             return None
         closing, notes = self._closings(known, now_ms)
         if closing or notes:

@@ -51,13 +51,14 @@ class NumberBook:
         """A range was set."""
         self.spans.append((first, last, identity))
 
-    def lost(self, identity: str) -> None:
-        """Others brought commits of this one that its disk lacked: the ranges that it had are closed from now on."""
-        self._lost[identity] = len(self.spans)
+    def lost(self, node: Node) -> None:
+        """Others brought commits of this one that its disk lacked: the ranges that it had are closed from now on. A
+        copy of its disk that has heard of nothing yet goes on."""
+        self._lost[node.name] = len(self.spans)
 
     def fresh(self, node: Node, patients: Iterable[RecordId]) -> None:
         """These were created just now: none has a number out of a closed range. Raises OracleFailed."""
-        closed = self.spans[: self._lost.get(node.identity, 0)]
+        closed = self.spans[: self._lost.get(node.name, 0)]
         for patient in patients:
             number = _number(node, patient) or 0
             if any(first <= number <= last and owner == node.identity for first, last, owner in closed):

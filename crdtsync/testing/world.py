@@ -129,7 +129,7 @@ class World:
 
     def lost_own(self, node: Node) -> None:
         """Numbers may have been given that it does not know of."""
-        self.numbers.lost(node.identity)
+        self.numbers.lost(node)
 
     def lost_links(self, process: Process, link: int, reason: str) -> None:
         """Nobody ends a link for what an honest replica said, unless its disk has changed that."""
