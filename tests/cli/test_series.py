@@ -68,6 +68,6 @@ def test_status_tells_of_series(call: Call, jena: Path) -> None:
     call("series", "add", jena, "R1", "--pattern", "R1-{n}")
     told = call("status", jena, "--json").json
     assert told["series_held"] == ["R1"] and told["invoices_waiting"] == []
-    assert told["numbers"] == {"unconfirmed": False, "series_closed": False, "ranges_closed": False, "refused": None}
+    assert not any(told["numbers"][key] for key in ("unconfirmed", "series_closed", "ranges_closed", "refused"))
     record = call("record", "new", jena, "invoice", "series=R7", "status=ready", "--json").json["id"]
     assert f"Invoice {record} waits for a number of R7: it names no series of this practice" in call("status", jena).out
