@@ -211,7 +211,7 @@ async def test_the_canary_is_heard_nowhere(ears: Ears, tmp_path: Path) -> None:
                     for record in records:
                         tx.add(record)
                 await jena.ranges.set("Gera", 1, 9, author=CANARY, reason=CANARY)
-                await jena.add_series(CANARY.split()[-1], "K-{n}", author=CANARY, reason=CANARY)
+                await jena.add_series(CANARY.split()[-1], CANARY.split()[-1] + "-{n}", author=CANARY, reason=CANARY)
                 async with weimar.transaction(author=CANARY) as tx:
                     entry = tx.add(ChartEntry(type=CANARY))
                     entry.draft.insert(0, f"She says: {CANARY}. " * 20)
