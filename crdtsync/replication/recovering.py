@@ -172,14 +172,18 @@ class Recovering:
             for claimant in self._claimants.values():
                 claimant.goals.clear()
 
-    def _confirms(self, peer: Peer) -> bool:
-        """Whether a peer that has told its whole frontier holds nothing of ours that is not here. Only sites count:
-        what archives say of what they hold is not signed."""
+    def _is_confirmed(self) -> bool:
+        """Whether a peer that has told its whole frontier holds nothing of ours that is not here, and no other one says
+        that it does: also one that was waited for in vain may tell the truth, and what hangs on this is better late
+        than given twice. Only sites count: what archives say of what they hold is not signed."""
+        core = self._core
+        sites = [peer for peer in core.live_peers() if core.reads(peer)]
+        return bool(sites) and all(map(self._holds_no_more, sites))
+
+    def _holds_no_more(self, peer: Peer) -> bool:
         core = self._core
         own = [(log, head) for log, head in peer.have.items() if replica_of(log) == core.replica]
-        return core.reads(peer) and all(
-            core.stored.sequence(log) >= core.counted(log, head.sequence) for log, head in own
-        )
+        return all(core.stored.sequence(log) >= core.counted(log, head.sequence) for log, head in own)
 
     def _say_confirmed(self) -> None:
         self._confirmed = True
@@ -207,7 +211,7 @@ class Recovering:
                 peer = None if claimant.link is None else self._core.peers.get(claimant.link)
                 if error is not None and peer is not None:
                     false.append((peer, error))
-        if not self._confirmed and not self.active and any(map(self._confirms, self._core.live_peers())):
+        if not self._confirmed and not self.active and self._is_confirmed():
             self._say_confirmed()
         if self.active != self._noted:
             self._noted = self.active

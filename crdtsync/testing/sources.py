@@ -8,9 +8,12 @@ from typing import Final
 
 import crdtsync
 
-CORE: Final = ("documents", "sealing", "replication", "engine", "storage")
-"""The folders whose code decides what a simulated world does; `host.py` and `clock.py` beside them."""
-_FILES: Final = ("clock.py", "host.py")
+CORE: Final = ("authority", "documents", "engine", "practice", "ranges", "replication", "sealing", "storage")
+"""The folders whose code decides what a simulated world does; beside them stand the files that a host is made of."""
+_FILES: Final = (
+    *("brake.py", "clock.py", "duties.py", "frozen.py", "host.py", "issuing.py", "kept.py", "numbers.py"),
+    "series_state.py",
+)
 
 
 def core_files() -> list[Path]:

@@ -434,6 +434,18 @@ def test_nobody_confirms_while_something_of_ours_is_missing() -> None:
     assert confirmed(a) == 1
 
 
+def test_nobody_confirms_beside_a_site_that_claims_more() -> None:
+    """It was waited for in vain, and writing goes on; but if it tells the truth, numbers would be given twice."""
+    a, *_ = sites("a", "b", "c")
+    a.greet(1, "b", (people.log("a", 7), FAR))
+    a.greet(2, "c")
+    wait(a, PATIENCE + STEP, 1, 2)
+    assert not a.core.recovering and confirmed(a) == 0
+    a.handle(events.LinkDown(1))
+    wait(a, STEP, 2)
+    assert confirmed(a) == 1
+
+
 def test_a_persons_word_confirms() -> None:
     a, _ = sites("a", "b")
     a.handle(events.GoOnAlone())
