@@ -5,7 +5,7 @@ twice, so it takes more:
 
 - a process that provably continues its own log may give numbers;
 - a fresh boot waits until another site has told all that it holds, and holds no more of this replica's commits than are
-  here, or until a person says `recover --alone`;
+  here, or until a person says `recover --alone`; in a practice of one site it asks its archives, without them nobody;
 - after a restore, and after another site brought commits of this replica that were not here, numbers may have been
   given that nobody knows of any more: what is left of its ranges is closed until a person releases it, and the series
   that it holds go on under their next term.

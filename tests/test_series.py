@@ -211,6 +211,18 @@ async def test_whoever_cannot_be_reached_is_named(tmp_path: Path) -> None:
         assert number.endswith("-00001")
 
 
+async def test_after_a_reboot_the_only_site_of_a_practice_gives_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with create(tmp_path / "jena") as jena:
+        await jena.add_series("R1", PATTERN)
+        await jena.issue(await invoice(jena))
+    monkeypatch.setattr(continuity, "boot_session", lambda: "another start of the machine")
+    async with opened(tmp_path / "jena") as jena:
+        assert (await jena.issue(await invoice(jena)))["number"].endswith("-00002")
+        assert not (await jena.status())["numbers"]["unconfirmed"]
+
+
 async def test_after_a_reboot_numbers_wait_for_another_site_or_a_person(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -175,10 +175,17 @@ class Recovering:
     def _is_confirmed(self) -> bool:
         """Whether a peer that has told its whole frontier holds nothing of ours that is not here, and no other one says
         that it does: also one that was waited for in vain may tell the truth, and what hangs on this is better late
-        than given twice. Only sites count: what archives say of what they hold is not signed."""
-        core = self._core
-        sites = [peer for peer in core.live_peers() if core.reads(peer)]
-        return bool(sites) and all(map(self._holds_no_more, sites))
+        than given twice.
+
+        Only sites count, since what archives say of what they hold is not signed. Where the practice has no other site,
+        an archive is all there is to ask; where it has none of them either, nobody will ever know better.
+        """
+        peers = [peer for peer in self._core.live_peers() if self._core.serves(peer)]
+        if not all(map(self._holds_no_more, peers)):
+            return False
+        if self._others("site"):
+            return any(map(self._core.reads, peers))
+        return bool(peers) or not self._others("archive")
 
     def _holds_no_more(self, peer: Peer) -> bool:
         core = self._core
@@ -278,7 +285,7 @@ class Recovering:
         core = self._core
         if self._asked is not None:
             return
-        if not self._others():
+        if not self._others("site"):
             self._no_goal = False
             return
         peer = self._next_to_ask()
@@ -302,10 +309,10 @@ class Recovering:
         if not lacking:
             self._delivered(peer.replica)
 
-    def _others(self) -> bool:
-        """Whether there is any other site that could know more."""
+    def _others(self, role: str) -> bool:
+        """Whether there is any other member of this role, which could know more."""
         members = self._core.membership.state().members.values()
-        return any(m.active and m.role == "site" and m.replica != self._core.replica for m in members)
+        return any(m.active and m.role == role and m.replica != self._core.replica for m in members)
 
     def _next_to_ask(self) -> Peer | None:
         for peer in self._core.live_peers():

@@ -446,6 +446,36 @@ def test_nobody_confirms_beside_a_site_that_claims_more() -> None:
     assert confirmed(a) == 1
 
 
+def test_where_there_is_no_other_site_nobody_is_waited_for() -> None:
+    (a,) = sites("a")
+    a.later(1.0)
+    assert confirmed(a) == 1
+
+
+def test_where_there_are_only_archives_one_of_them_is_asked() -> None:
+    book = people.practice(founder="a")
+    book.adds("a", "b", "archive", admin=False)
+    a = Site("a", book)
+    a.later(1.0)
+    assert confirmed(a) == 0
+    newer = later_life(a, boot=7)
+    a.greet(1, "b", (newer.log, newer.head))
+    assert confirmed(a) == 0
+    a.hear(1, commits(*newer.commits))
+    assert confirmed(a) == 1
+
+
+def test_beside_other_sites_the_word_of_an_archive_is_none() -> None:
+    book = people.practice("c", founder="a")
+    book.adds("a", "b", "archive", admin=False)
+    a = Site("a", book)
+    a.greet(1, "b")
+    wait(a, STEP, 1)
+    assert confirmed(a) == 0
+    a.greet(2, "c")
+    assert confirmed(a) == 1
+
+
 def test_a_persons_word_confirms() -> None:
     a, _ = sites("a", "b")
     a.handle(events.GoOnAlone())
