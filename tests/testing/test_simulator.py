@@ -52,7 +52,7 @@ FOUND_BY = {
     "no-feed-move": 2,
     "no-relay": 0,
     "number-before-durable": 18,
-    "number-twice": 0,
+    "number-twice": 10,
     "number-unconfirmed": 10,
     "removal-drops-attested": 0,
     "retry-sync": 76,
