@@ -48,19 +48,30 @@ Unit: TypeAlias = tuple[int, int]
 """One struct of clock 1, or one UTF-16 unit of a text, by its writer's client id and its clock."""
 
 
+class Typed(NamedTuple):
+    """Characters that stand together from `clock` on, and what they were typed between; at a text's beginning and end
+    one of both is None, and the first ones of a text name it (`root`)."""
+
+    clock: int
+    length: int
+    left: Unit | None
+    right: Unit | None
+    root: str | None
+
+
 class Reach(NamedTuple):
     """What a delta adds and what it builds on, in clocks.
 
     Its structs are those of `client` from `start` up to `end` (both 0 when it has none). `needs` tells for each writer
-    how many of its structs the delta refers to or deletes: a document must have them before. `between` tells between
-    which characters others are typed: the first of each two must stand before the second (`order.in_order`).
+    how many of its structs the delta refers to or deletes: a document must have them before. `typed` tells where
+    characters are typed: the left one of two that they stand between must be before the right one (`order`).
     """
 
     client: int
     start: int
     end: int
     needs: Mapping[int, int]
-    between: Sequence[tuple[Unit, Unit]] = ()
+    typed: Sequence[Typed] = ()
 
 
 def check_delta(delta: bytes, client: int) -> Reach:
@@ -73,9 +84,9 @@ def check_delta(delta: bytes, client: int) -> Reach:
     """
     if len(delta) > limits.delta_bytes_max:
         _refuse(f"has {len(delta)} bytes; at most {limits.delta_bytes_max} are taken")
-    between: list[tuple[Unit, Unit]] = []
+    typed: list[Typed] = []
     try:
-        start, end, at, needs = (0, 0, 1, dict[int, int]()) if delta[0] == 0 else _run(delta, client, between)
+        start, end, at, needs = (0, 0, 1, dict[int, int]()) if delta[0] == 0 else _run(delta, client, typed)
         if delta[at] or at + 1 != len(delta):
             at = _deletions(delta, at, needs)
             if at != len(delta):
@@ -86,7 +97,7 @@ def check_delta(delta: bytes, client: int) -> Reach:
         if needs[client] > end:
             _refuse("deletes structs of its own that it does not carry")
         needs[client] = start
-    return Reach(client, start, end, needs or _NOTHING, between or ())
+    return Reach(client, start, end, needs or _NOTHING, typed or ())
 
 
 def _refuse(what: str) -> NoReturn:
@@ -107,9 +118,9 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
     _refuse("has a number that does not end")
 
 
-def _run(data: bytes, client: int, between: list[tuple[Unit, Unit]]) -> tuple[int, int, int, dict[int, int]]:
+def _run(data: bytes, client: int, typed: list[Typed]) -> tuple[int, int, int, dict[int, int]]:
     """Walk the structs of the one writer: their first clock, the one behind them, where they end, what they need.
-    `between` learns between what they stand."""
+    `typed` learns where characters stand."""
     if data[0] > 1:
         _refuse("carries structs of several writers")
     structs, at = _number(data, 1)
@@ -127,7 +138,7 @@ def _run(data: bytes, client: int, between: list[tuple[Unit, Unit]]) -> tuple[in
             at = value + _TEXTS[data[value : value + 3]]
             clock += 1
         except KeyError:
-            length, at = _struct(data, at, client, clock, needs, between)
+            length, at = _struct(data, at, client, clock, needs, typed)
             clock += length
     if clock > _CLOCK_MAX:
         _refuse("counts beyond all clocks")
@@ -148,17 +159,18 @@ def _text_value(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _struct(
-    data: bytes, at: int, client: int, clock: int, needs: dict[int, int], between: list[tuple[Unit, Unit]]
+    data: bytes, at: int, client: int, clock: int, needs: dict[int, int], typed: list[Typed]
 ) -> tuple[int, int]:
     """Walk any struct, which has this clock; its length in clock and where it ends. `needs` learns what it names."""
     info = data[at]
     content = info & 0x1F
+    sides: list[Unit | None] = [None, None]
+    root: str | None = None
     if info & 0xC0:
         if content == _VALUES and info & _RIGHT:
             _refuse("puts a value before another one of its slot")
         at += 1
-        sides = []
-        for side in (_LEFT, _RIGHT):
+        for index, side in enumerate((_LEFT, _RIGHT)):
             if info & side:
                 author, at = _number(data, at)
                 place, at = _number(data, at)
@@ -166,11 +178,9 @@ def _struct(
                     _refuse("names a place that is none")
                 if place >= needs.get(author, 0):
                     needs[author] = place + 1
-                sides.append((author, place))
-        if len(sides) == 2:
-            between.append((sides[0], sides[1]))
+                sides[index] = author, place
     else:
-        at = _root(data, at + 1, bool(info & _KEYED))
+        root, at = _root(data, at + 1, bool(info & _KEYED))
         if content == (_STRING if info & _KEYED else _VALUES):
             _refuse("puts a value into a text, or a text into the map")
     if content == _VALUES:
@@ -179,10 +189,11 @@ def _struct(
         _refuse("carries a content that no field has")
     size, at = _length(data, at)
     try:
-        text = data[at : at + size].decode()
+        length = len(data[at : at + size].decode().encode("utf-16-le")) // 2
     except UnicodeDecodeError:
         _refuse("carries text that is not UTF-8")
-    return len(text.encode("utf-16-le")) // 2, at + size
+    typed.append(Typed(clock, length, sides[0], sides[1], root))
+    return length, at + size
 
 
 def _length(data: bytes, at: int) -> tuple[int, int]:
@@ -192,8 +203,8 @@ def _length(data: bytes, at: int) -> tuple[int, int]:
     return length, at
 
 
-def _root(data: bytes, at: int, keyed: bool) -> int:
-    """Walk the root that a first struct names: the map with a key, or a text without."""
+def _root(data: bytes, at: int, keyed: bool) -> tuple[str, int]:
+    """Walk the root that a first struct names: the map with a key, or a text without; its name and where it ends."""
     if data[at] != 1:
         _refuse("nests shared types, which no field does")
     size, start = _number(data, at + 1)
@@ -205,7 +216,7 @@ def _root(data: bytes, at: int, keyed: bool) -> int:
         at = start + size
     if (name == b"r") != keyed or not (keyed or name.startswith(b"t:")):
         _refuse("names a root that no document has")
-    return at
+    return name.decode(errors="replace"), at
 
 
 def _deletions(data: bytes, at: int, needs: dict[int, int]) -> int:

@@ -20,9 +20,9 @@ from pycrdt import _pycrdt as crdt
 
 from crdtsync import limits
 from crdtsync.documents.count import raised
-from crdtsync.documents.delta import Reach, Unit
+from crdtsync.documents.delta import Reach, Typed
 from crdtsync.documents.edits import Edit, EditCounter, EditEntry, EditText, Restore, SetField
-from crdtsync.documents.order import in_order
+from crdtsync.documents.order import Order
 from crdtsync.documents.slots import canonical, items_of, parse_items, slot_key
 from crdtsync.documents.text import rebase
 from crdtsync.errors import BadValue, Poisoned
@@ -56,7 +56,7 @@ class Document:
     throw it away and load the last good state (L6).
     """
 
-    __slots__ = ("_clocks", "_content", "_doc", "_map")
+    __slots__ = ("_clocks", "_content", "_doc", "_map", "_order")
 
     def __init__(self, client: int, state: bytes = b"") -> None:
         """An empty document, or the one whose `state` was kept. `client` is the id that writes here: `ids.client_id`.
@@ -67,6 +67,7 @@ class Document:
         self._clocks: dict[int, int] | None = None if state else {}
         self._doc: crdt.Doc | None = crdt.Doc(client, None, None)
         self._map: crdt.Map | None = None
+        self._order = Order()
         self._guarded(lambda doc: self._load(doc, state))
 
     def _load(self, doc: crdt.Doc, state: bytes) -> None:
@@ -104,7 +105,11 @@ class Document:
         before; then this document is broken.
         """
         self._content = None
-        self._guarded(lambda doc: _apply(doc, delta, reach.between if reach else ()))
+        if reach is None:
+            self._order = Order()
+        else:
+            self._order.learn(reach.client, reach.typed)
+        self._guarded(lambda doc: _apply(doc, delta, self._order, reach.typed if reach else ()))
         if reach is None:
             self._clocks = None
         elif reach.end and self._clocks is not None:
@@ -141,6 +146,7 @@ class Document:
         """
         content = self.content()
         self._clocks = None
+        self._order = Order()
         slots, texts = dict(content.slots), dict(content.texts)
         counts = _counts(edits, slots, tag, [sequence, stamp])
         updates: list[bytes] = []
@@ -261,14 +267,14 @@ def _own_slot(edit: SetField | EditEntry, tag: str) -> str:
     return slot_key(edit.field, tag, edit.key if isinstance(edit, EditEntry) else None)
 
 
-def _apply(doc: crdt.Doc, delta: bytes, between: Sequence[tuple[Unit, Unit]]) -> None:
+def _apply(doc: crdt.Doc, delta: bytes, order: Order, typed: Sequence[Typed]) -> None:
     transaction = doc.create_transaction()
     try:
         before = _texts(doc, transaction)
         doc.apply_update(transaction, delta)
     finally:
         transaction.drop()
-    if between and not in_order(doc, between):
+    if typed and not order.right(doc, typed):
         raise ValueError("text between characters that do not stand in this order")
     if before or _NEW_TEXT in delta:
         _check_texts(doc, before)

@@ -4,6 +4,7 @@ import pytest
 
 from crdtsync import limits
 from crdtsync.documents import Document, EditCounter, EditEntry, EditText, Reach, SetField, check_delta
+from crdtsync.documents.delta import Typed
 from crdtsync.documents.text import Hunk
 from crdtsync.errors import Poisoned
 
@@ -155,9 +156,10 @@ def test_what_a_delta_adds_and_needs_is_told() -> None:
     second = other.write(tag="otheraaa", sequence=1, stamp=2, edits=[SetField("f", 2, seen)])
     assert check_delta(second, OTHER) == Reach(OTHER, 0, 1, {CLIENT: 1})
     text = other.write(tag="otheraaa", sequence=2, stamp=3, edits=[EditText("note", "", (Hunk(0, 0, "ä😀"),))])
-    assert check_delta(text, OTHER) == Reach(OTHER, 1, 4, {})
+    assert check_delta(text, OTHER) == Reach(OTHER, 1, 4, {}, [Typed(1, 3, None, None, "t:note")])
     change = other.write(tag="otheraaa", sequence=3, stamp=4, edits=[EditText("note", "ä😀", (Hunk(1, 2, "x"),))])
-    assert check_delta(change, OTHER) == Reach(OTHER, 4, 5, {OTHER: 4})
+    between = [Typed(4, 1, (OTHER, 3), None, None)]
+    assert check_delta(change, OTHER) == Reach(OTHER, 4, 5, {OTHER: 4}, between)
 
 
 def test_honest_deltas_fit_in_their_order_and_in_no_other() -> None:

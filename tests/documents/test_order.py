@@ -142,3 +142,16 @@ def test_what_honest_writers_type_is_in_order_everywhere(seed: int) -> None:
     assert documents[0].content() == documents[1].content() == documents[2].content()
     for document in documents:
         assert Document(1, document.state()).content() == document.content()
+
+
+def test_a_document_of_two_texts_knows_them_through_all_that_happens_to_it() -> None:
+    """What belongs to which text is read once and learnt on: by what is applied, what is written here, what is gone."""
+    document = written(("note", "abcüef"), ("plan", "ghijkl"))
+    for step, (left, right) in enumerate([(0, 1), (6, 7), (1, 2), (8, 9)]):
+        take(document, typed((AUTHOR, left), (AUTHOR, right), clock=step))
+        if step == 1:
+            without(document, "plan", 0, 2)
+    refused(Document(AUTHOR, document.state()), typed((FORGER, 0), (FORGER, 1), clock=4))
+    take(document, typed((FORGER, 0), (AUTHOR, 1), clock=4))
+    with pytest.raises(Poisoned):
+        take(document, typed((FORGER, 1), (FORGER, 2), clock=5))
