@@ -92,8 +92,20 @@ async def test_after_the_machine_was_started_anew_numbers_wait_for_somebody(
             assert (await weimar.status())["numbers"]["warnings"] == []
 
 
-async def test_alone_a_persons_word_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_only_site_of_a_practice_has_nobody_to_wait_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with create(tmp_path / "jena") as jena:
+        await jena.ranges.set("Jena", 1, 99)
+        assert await numbers(jena, await new(jena)) == [1]
+    monkeypatch.setattr(continuity, "boot_session", lambda: "another start of the machine")
+    async with opened(tmp_path / "jena") as jena:
+        assert await filled(jena, await new(jena)) == [2]
+        assert await numbers(jena, await new(jena)) == [3]
+
+
+async def test_alone_a_persons_word_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with practice(tmp_path, "Jena", "Weimar") as (jena, _):
         await jena.ranges.set("Jena", 1, 99)
         assert await numbers(jena, await new(jena)) == [1]
     monkeypatch.setattr(continuity, "boot_session", lambda: "another start of the machine")
