@@ -1,6 +1,7 @@
 """Runs fuzz targets.
 
     python -m tests.fuzz --target NAME|all --seconds N [--jobs J] [--keep FOLDER] [--json]     atheris, N seconds in all
+    python -m tests.fuzz … --seed N                                     the same inputs again, as far as the time goes
     python -m tests.fuzz --target NAME --replay FILE|FOLDER …                                  these inputs, without it
     python -m tests.fuzz --list
     python -m tests.fuzz --write-seeds                                                         makes corpus/*/seed-*
@@ -32,6 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__.split("\n")[0])
     parser.add_argument("--target", default="all")
     parser.add_argument("--seconds", type=float, default=60.0, help="for all targets together")
+    parser.add_argument("--seed", type=int, default=0, help="where chance begins; 0: anew at every call")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--keep", type=Path, default=Path("build") / "fuzz")
     parser.add_argument("--replay", type=Path, nargs="+", default=[])
@@ -103,7 +105,7 @@ def _fuzz(arguments: argparse.Namespace) -> int:
     seconds = share(arguments.seconds, chosen, jobs)
 
     outcomes = []
-    for outcome in fuzz_all(atheris, chosen, seconds, jobs, arguments.keep):
+    for outcome in fuzz_all(atheris, chosen, seconds, jobs, arguments.keep, arguments.seed):
         outcomes.append(outcome)
         if arguments.json or outcome.failures:
             print(json.dumps(asdict(outcome)), flush=True)  # noqa: T201 - this is a command

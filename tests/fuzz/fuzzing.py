@@ -42,8 +42,11 @@ class Outcome:
     failures: list[dict[str, str]] = field(default_factory=list)
 
 
-def fuzz_all(atheris: Any, targets: Sequence[Target], seconds: float, jobs: int, keep: Path) -> Iterator[Outcome]:
-    """Fuzz each target for about so long, `jobs` of them at a time; what they came to, as they end.
+def fuzz_all(
+    atheris: Any, targets: Sequence[Target], seconds: float, jobs: int, keep: Path, seed: int = 0
+) -> Iterator[Outcome]:
+    """Fuzz each target for about so long, `jobs` of them at a time; what they came to, as they end. With a `seed` the
+    inputs are the same each time, as far as the time goes.
 
     Inputs that fail are kept in `keep`; a run goes on behind the first ones. No threads: they and `fork` do not mix.
     """
@@ -53,7 +56,7 @@ def fuzz_all(atheris: Any, targets: Sequence[Target], seconds: float, jobs: int,
         while waiting and len(running) < jobs:
             target = waiting.pop(0)
             outcome = Outcome(target.name)
-            running.append((outcome, _fuzz(atheris, target, seconds, keep, outcome)))
+            running.append((outcome, _fuzz(atheris, target, seconds, keep, outcome, seed)))
         for one in list(running):
             if next(one[1], True):
                 running.remove(one)
@@ -61,7 +64,9 @@ def fuzz_all(atheris: Any, targets: Sequence[Target], seconds: float, jobs: int,
         time.sleep(0.02)
 
 
-def _fuzz(atheris: Any, target: Target, seconds: float, keep: Path, outcome: Outcome) -> Iterator[None]:
+def _fuzz(
+    atheris: Any, target: Target, seconds: float, keep: Path, outcome: Outcome, seed: int
+) -> Iterator[None]:
     """Fuzz one target; comes back while it runs, and ends with it."""
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="crdtsync-fuzz-") as temporary:
@@ -71,7 +76,7 @@ def _fuzz(atheris: Any, target: Target, seconds: float, keep: Path, outcome: Out
         while (left := seconds - (time.monotonic() - begun)) >= 1 and len(outcome.failures) < _FAILURES_MAX:
             log = folder / "log"
             last = LastInput(target.bytes_max)
-            status = yield from _in_a_fork(log, left, partial(_run, atheris, target, corpus, last, left))
+            status = yield from _in_a_fork(log, left, partial(_run, atheris, target, corpus, last, left, seed))
             text = log.read_text(encoding="utf-8", errors="replace")
             outcome.runs += max((int(number) for number in _RUNS.findall(text)), default=0)
             if status == 0:
@@ -96,7 +101,7 @@ class LastInput:
         return self._memory[_LENGTH_BYTES : _LENGTH_BYTES + int.from_bytes(self._memory[:_LENGTH_BYTES], "big")]
 
 
-def _run(atheris: Any, target: Target, corpus: Path, last: LastInput, seconds: float) -> None:
+def _run(atheris: Any, target: Target, corpus: Path, last: LastInput, seconds: float, seed: int) -> None:
     """What the forked process does; it ends in here."""
 
     def one_input(data: bytes) -> None:
@@ -118,6 +123,7 @@ def _run(atheris: Any, target: Target, corpus: Path, last: LastInput, seconds: f
         f"-rss_limit_mb={MEMORY_MIB_MAX}",
         f"-artifact_prefix={corpus.parent}/",
         "-print_final_stats=1",
+        f"-seed={seed}",
     ]
     atheris.Setup(arguments, one_input, enable_python_coverage=True)
     atheris.Fuzz()
